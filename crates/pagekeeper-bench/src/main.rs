@@ -1,0 +1,2 @@
+//! The comparisons.
+fn main() {}
