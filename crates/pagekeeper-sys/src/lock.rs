@@ -1,0 +1,597 @@
+//! Locks and wait words for code that may run inside a fault handler.
+//!
+//! std's locks may not be used there: they are not const-constructible in every form, they poison (which
+//! reads a thread-local), and nothing stops a signal from arriving between "locked" and "unlocked". Here:
+//!
+//! | type | what it is | who uses it |
+//! |---|---|---|
+//! | [`FutexLock`] | a mutual exclusion lock on one 32-bit word | tables that the fault path shares with background threads |
+//! | [`WaitWord`] | a sequence number that can be waited on; wakes everybody | "this page is busy: wait until something changed" |
+//! | [`Event`] | an auto-reset event; wakes one (Windows: `CreateEvent` with `bManualReset` false) | background threads |
+//! | [`SignalsBlocked`] | all signals of this thread blocked while it lives | everyone who takes a fault-path lock outside the handler |
+//!
+//! Nothing here allocates, formats, touches a thread-local or writes `errno`: the system calls go to the
+//! kernel directly (rustix's raw backend and `crate::raw`), past any wrapper of `sigprocmask` that this
+//! project or anybody else interposes.
+//!
+//! **The rule.** The handler runs with all signals blocked. A thread that holds a [`FutexLock`] of the
+//! fault path outside the handler must have them blocked too ([`FutexLock::lock_outside_handler`]), or a
+//! fault of its own would wait for itself for ever. While it holds the lock it must not touch memory that
+//! is paged: with SIGBUS blocked the kernel kills the process instead of asking.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: the cell behind a lock, and the signal mask by a bare system call"
+)]
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::num::NonZeroU32;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use linux_raw_sys::general::{__NR_rt_sigprocmask, SIG_SETMASK};
+use rustix::thread::futex::{self, Flags};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::raw;
+
+/// Nobody holds the lock.
+const FREE: u32 = 0;
+/// Somebody holds the lock, and nobody sleeps on it.
+const HELD: u32 = 1;
+/// Somebody holds the lock, and others may sleep on it.
+const CONTENDED: u32 = 2;
+
+/// Looks at the word before sleeping: a critical section here is some hundred nanoseconds, a sleep and a
+/// wake-up on a virtual machine up to 50 µs.
+const SPINS: u32 = 100;
+
+/// A mutual exclusion lock that a fault handler may take.
+///
+/// One word, const-constructible, no poison, no thread-local, no allocation. Not fair and not recursive.
+/// After `fork` the child has the lock in the state it had; a lock held by another thread stays held there.
+pub struct FutexLock<T: ?Sized> {
+    word: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: The lock hands out the value to one thread at a time, so it moves between threads: T: Send.
+unsafe impl<T: ?Sized + Send> Send for FutexLock<T> {}
+// SAFETY: As above; a shared lock gives exclusive access to one thread at a time.
+unsafe impl<T: ?Sized + Send> Sync for FutexLock<T> {}
+
+impl<T> FutexLock<T> {
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self {
+            word: AtomicU32::new(FREE),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes the lock apart.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> FutexLock<T> {
+    /// Takes the lock, waiting for it. For code in the handler, or where all signals are blocked already;
+    /// elsewhere use [`FutexLock::lock_outside_handler`].
+    #[inline]
+    pub fn lock(&self) -> FutexGuard<'_, T> {
+        if self
+            .word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.lock_slowly();
+        }
+        FutexGuard {
+            lock: self,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline]
+    pub fn try_lock(&self) -> Option<FutexGuard<'_, T>> {
+        self.word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .ok()
+            .map(|_| FutexGuard {
+                lock: self,
+                not_send: PhantomData,
+            })
+    }
+
+    /// Blocks all signals of this thread, then takes the lock. The guard undoes both, in the right order.
+    #[inline]
+    pub fn lock_outside_handler(&self) -> BlockedGuard<'_, T> {
+        let signals = SignalsBlocked::new();
+        BlockedGuard {
+            guard: self.lock(),
+            _signals: signals,
+        }
+    }
+
+    /// As [`FutexLock::lock_outside_handler`], if the lock is free.
+    pub fn try_lock_outside_handler(&self) -> Option<BlockedGuard<'_, T>> {
+        let signals = SignalsBlocked::new();
+        self.try_lock().map(|guard| BlockedGuard {
+            guard,
+            _signals: signals,
+        })
+    }
+
+    /// The value, with no locking, since nobody else can have it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    /// Whether somebody holds the lock at this moment; for assertions and statistics.
+    pub fn is_locked(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != FREE
+    }
+
+    #[cold]
+    fn lock_slowly(&self) {
+        let mut seen = self.spin();
+        if seen == FREE {
+            match self
+                .word
+                .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+        loop {
+            // From here on we may have slept, so others may sleep too: take it as contended, which costs
+            // at most one needless wake-up.
+            if seen != CONTENDED && self.word.swap(CONTENDED, Ordering::Acquire) == FREE {
+                return;
+            }
+            // Any error (EAGAIN, EINTR) means: look again.
+            let _ = futex::wait(&self.word, Flags::PRIVATE, CONTENDED, None);
+            seen = self.spin();
+        }
+    }
+
+    /// Looks until the lock is free, others sleep on it, or patience ends. Gives back what was seen last.
+    fn spin(&self) -> u32 {
+        for _ in 0..SPINS {
+            let seen = self.word.load(Ordering::Relaxed);
+            if seen != HELD {
+                return seen;
+            }
+            core::hint::spin_loop();
+        }
+        self.word.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn unlock(&self) {
+        if self.word.swap(FREE, Ordering::Release) == CONTENDED {
+            // Waking cannot fail in a way that could be repaired here.
+            let _ = futex::wake(&self.word, Flags::PRIVATE, 1);
+        }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for FutexLock<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("FutexLock")
+            .field("locked", &self.is_locked())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Default> Default for FutexLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// The holder of a [`FutexLock`]; dropping it frees the lock.
+#[must_use = "dropping the guard frees the lock"]
+pub struct FutexGuard<'a, T: ?Sized> {
+    lock: &'a FutexLock<T>,
+    /// The signals that protect the holder are this thread's.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<T: ?Sized> Deref for FutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: The guard exists, so this thread holds the lock, and the borrow of the guard bounds the
+        // reference.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for FutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: As in `deref`; the guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for FutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.unlock();
+    }
+}
+
+/// A [`FutexGuard`] together with the blocked signals that make it safe outside the handler.
+///
+/// The fields are dropped in their order: first the lock is freed, then the signals come back.
+#[must_use = "dropping the guard frees the lock"]
+pub struct BlockedGuard<'a, T: ?Sized> {
+    guard: FutexGuard<'a, T>,
+    _signals: SignalsBlocked,
+}
+
+impl<T: ?Sized> Deref for BlockedGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: ?Sized> DerefMut for BlockedGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+/// All signals of this thread are blocked while this value lives; then the mask is as it was.
+///
+/// Two of them must be dropped in the reverse order of their making, as scopes do by themselves. While it
+/// lives the thread must not touch paged memory (see the module's text).
+#[must_use = "the signals come back when the value is dropped"]
+#[derive(Debug)]
+pub struct SignalsBlocked {
+    before: u64,
+    /// The mask is this thread's.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl SignalsBlocked {
+    /// Blocks every signal that can be blocked. One system call, about 200 ns.
+    #[inline]
+    pub fn new() -> Self {
+        Self {
+            before: replace_signal_mask(u64::MAX),
+            not_send: PhantomData,
+        }
+    }
+
+    /// The mask before: bit `n - 1` stands for signal `n`.
+    pub fn mask_before(&self) -> u64 {
+        self.before
+    }
+}
+
+impl Default for SignalsBlocked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for SignalsBlocked {
+    #[inline]
+    fn drop(&mut self) {
+        replace_signal_mask(self.before);
+    }
+}
+
+/// Sets this thread's real signal mask and gives back the one before. Cannot fail: the pointers are good
+/// and the size is the kernel's.
+#[inline]
+pub(crate) fn replace_signal_mask(mask: u64) -> u64 {
+    let mut before = 0_u64;
+    // SAFETY: Both pointers are to live 8-byte variables, which is the size given.
+    let _ = unsafe {
+        raw::call(
+            __NR_rt_sigprocmask,
+            [
+                SIG_SETMASK as usize,
+                (&raw const mask) as usize,
+                (&raw mut before) as usize,
+                size_of::<u64>(),
+            ],
+        )
+    };
+    before
+}
+
+/// A sequence number that threads can wait on until it moves.
+///
+/// The pattern: read [`WaitWord::current`], look at the state that the word stands for, and if it is not as
+/// wanted, [`WaitWord::wait`] with the number read. Whoever changes the state calls [`WaitWord::wake_all`]
+/// afterwards; a change between the look and the wait moves the number, so no wake-up is lost. Waking when
+/// nobody waits makes no system call.
+#[derive(Debug, Default)]
+pub struct WaitWord {
+    /// Bit 0: somebody may sleep. The rest: the sequence number.
+    word: AtomicU32,
+}
+
+const SLEEPERS: u32 = 1;
+const STEP: u32 = 2;
+
+impl WaitWord {
+    /// A word with the number zero.
+    pub const fn new() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+        }
+    }
+
+    /// The number now.
+    #[inline]
+    pub fn current(&self) -> u32 {
+        self.word.load(Ordering::Acquire) & !SLEEPERS
+    }
+
+    /// Sleeps while the number is `sequence`, at most `timeout` (`None`: for ever). Returns whether the
+    /// number has moved; `false` after the time has passed.
+    pub fn wait(&self, sequence: u32, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.map(deadline_after);
+        loop {
+            let now = self.word.load(Ordering::Acquire);
+            if now & !SLEEPERS != sequence {
+                return true;
+            }
+            if now & SLEEPERS == 0
+                && self
+                    .word
+                    .compare_exchange(now, now | SLEEPERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            if sleep_until(&self.word, now | SLEEPERS, deadline.as_ref()) {
+                return self.current() != sequence;
+            }
+        }
+    }
+
+    /// Moves the number and wakes everybody who waits.
+    #[inline]
+    pub fn wake_all(&self) {
+        let before = self
+            .word
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
+                Some((word & !SLEEPERS).wrapping_add(STEP))
+            })
+            .unwrap_or_else(|word| word);
+        if before & SLEEPERS != 0 {
+            let _ = futex::wake(&self.word, Flags::PRIVATE, i32::MAX as u32);
+        }
+    }
+}
+
+/// An auto-reset event: [`Event::set`] lets one waiter through, now or later.
+///
+/// Windows: an event object with `bManualReset` false. Setting it twice before anybody waits counts once.
+#[derive(Debug, Default)]
+pub struct Event {
+    word: AtomicU32,
+}
+
+/// Not set, and nobody sleeps.
+const UNSET: u32 = 0;
+/// Set.
+const SET: u32 = 1;
+/// Not set, and somebody may sleep.
+const AWAITED: u32 = 2;
+
+impl Event {
+    /// An event that is not set.
+    pub const fn new() -> Self {
+        Self {
+            word: AtomicU32::new(UNSET),
+        }
+    }
+
+    /// Sets the event and wakes one waiter, if there is one. May be called from the fault handler; makes a
+    /// system call only if somebody may sleep.
+    #[inline]
+    pub fn set(&self) {
+        if self.word.swap(SET, Ordering::Release) == AWAITED {
+            let _ = futex::wake(&self.word, Flags::PRIVATE, 1);
+        }
+    }
+
+    /// Takes the event if it is set.
+    pub fn try_take(&self) -> bool {
+        self.word
+            .compare_exchange(SET, UNSET, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Waits until the event is set and takes it; at most `timeout` (`None`: for ever). Returns whether it
+    /// was taken.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        if self.try_take() {
+            return true;
+        }
+        let deadline = timeout.map(deadline_after);
+        loop {
+            // Having slept once, we cannot know whether others still sleep: leave the word as awaited,
+            // also when taking, which costs the next `set` at most one needless wake-up.
+            if self.word.swap(AWAITED, Ordering::Acquire) == SET {
+                return true;
+            }
+            if sleep_until(&self.word, AWAITED, deadline.as_ref()) {
+                return self.word.swap(AWAITED, Ordering::Acquire) == SET;
+            }
+        }
+    }
+}
+
+/// The moment on the monotonic clock that lies `after` from now.
+fn deadline_after(after: Duration) -> Timespec {
+    let now = clock_gettime(ClockId::Monotonic);
+    let nanoseconds = now.tv_nsec + i64::from(after.subsec_nanos());
+    let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+    Timespec {
+        tv_sec: now
+            .tv_sec
+            .saturating_add(seconds)
+            .saturating_add(nanoseconds / 1_000_000_000),
+        tv_nsec: nanoseconds % 1_000_000_000,
+    }
+}
+
+/// Sleeps while `word` holds `value`; returns whether the deadline has passed. An absolute deadline, so
+/// that a signal that interrupts the sleep does not lengthen it.
+fn sleep_until(word: &AtomicU32, value: u32, deadline: Option<&Timespec>) -> bool {
+    let result = futex::wait_bitset(word, Flags::PRIVATE, value, deadline, NonZeroU32::MAX);
+    result == Err(rustix::io::Errno::TIMEDOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+    use std::time::Instant;
+
+    #[test]
+    fn counts_right_under_contention() {
+        static LOCK: FutexLock<u64> = FutexLock::new(0);
+        thread::scope(|scope| {
+            for outside in [false, true, false, true] {
+                scope.spawn(move || {
+                    for _ in 0..50_000 {
+                        if outside {
+                            *LOCK.lock_outside_handler() += 1;
+                        } else {
+                            *LOCK.lock() += 1;
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(*LOCK.lock(), 200_000);
+        assert!(!LOCK.is_locked());
+    }
+
+    #[test]
+    fn a_held_lock_is_refused_and_freed_even_by_a_panic() {
+        let lock = FutexLock::new(1);
+        let guard = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock_outside_handler().is_none());
+        drop(guard);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _guard = lock.lock();
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(result.is_err());
+        assert_eq!(*lock.try_lock().expect("no poison"), 1);
+    }
+
+    #[test]
+    fn a_sleeper_gets_the_lock() {
+        let lock = FutexLock::new(false);
+        thread::scope(|scope| {
+            let mut guard = lock.lock();
+            let waiter = scope.spawn(|| *lock.lock());
+            thread::sleep(Duration::from_millis(30));
+            *guard = true;
+            drop(guard);
+            assert!(waiter.join().expect("the waiter ends"));
+        });
+    }
+
+    #[test]
+    fn signals_are_blocked_and_come_back_nested() {
+        let outer = SignalsBlocked::new();
+        let start = outer.mask_before();
+        let inner = SignalsBlocked::new();
+        // SIGKILL (9) and SIGSTOP (19) cannot be blocked.
+        assert_eq!(inner.mask_before(), !(1 << 8 | 1 << 18));
+        drop(inner);
+        drop(outer);
+        assert_eq!(SignalsBlocked::new().mask_before(), start);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        let word = Arc::new(WaitWord::new());
+        let state = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (word, state) = (Arc::clone(&word), Arc::clone(&state));
+                thread::spawn(move || {
+                    let mut seen = 0;
+                    while seen < 20_000 {
+                        let sequence = word.current();
+                        let now = state.load(Ordering::Relaxed);
+                        if now == seen {
+                            assert!(word.wait(sequence, Some(Duration::from_secs(20))));
+                        }
+                        seen = now;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..20_000 {
+            state.fetch_add(1, Ordering::Relaxed);
+            word.wake_all();
+        }
+        for thread in threads {
+            thread.join().expect("every waiter sees the end");
+        }
+    }
+
+    #[test]
+    fn waits_end_in_time() {
+        let (word, event) = (WaitWord::new(), Event::new());
+        let start = Instant::now();
+        assert!(!word.wait(word.current(), Some(Duration::from_millis(20))));
+        assert!(!event.wait(Some(Duration::from_millis(20))));
+        assert!(start.elapsed() >= Duration::from_millis(40));
+        assert!(word.wait(word.current().wrapping_sub(STEP), None), "has moved already");
+    }
+
+    #[test]
+    fn an_event_lets_one_through_for_each_set() {
+        let event = Event::new();
+        event.set();
+        event.set();
+        assert!(event.wait(None));
+        assert!(!event.try_take(), "set twice counts once");
+        let through = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    assert!(event.wait(Some(Duration::from_secs(20))));
+                    through.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            for count in 1..=3 {
+                event.set();
+                while through.load(Ordering::Relaxed) < count {
+                    thread::yield_now();
+                }
+            }
+        });
+    }
+}
