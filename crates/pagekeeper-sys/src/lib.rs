@@ -1,1 +1,26 @@
-//! Under construction.
+//! The only system calls of Pagekeeper.
+//!
+//! Floor 1: typed, thin, without policy. rustix makes the calls (its raw backend never passes
+//! through libc, so a preloaded object that interposes `mmap` does not meet itself), linux-raw-sys
+//! has the kernel's numbers and structs, and what neither has is bound here by hand. Errors are the
+//! kernel's own numbers, [`Errno`]. What the fault path calls allocates nothing, formats nothing
+//! and leaves `errno` alone.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`map`] | reserving, protecting, advising; tables and byte areas that cost nothing until used |
+//! | [`userfaultfd`] | answering page faults, moving pages out and in |
+//! | [`pagemap`] | which pages are in memory, which were written |
+//! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
+//! | [`lock`] | locks and wait words that a fault handler may use |
+//! | [`rlimit`] | the process's limits |
+
+pub mod file;
+pub mod lock;
+pub mod map;
+pub mod pagemap;
+mod raw;
+pub mod rlimit;
+pub mod userfaultfd;
+
+pub use rustix::io::Errno;
