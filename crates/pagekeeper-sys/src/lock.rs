@@ -5,6 +5,7 @@
 //!
 //! | type | what it is | who uses it |
 //! |---|---|---|
+//! | [`RawLock`] | the bare lock of [`FutexLock`]; may lie in a table of atomics | extents of the page table |
 //! | [`FutexLock`] | a mutual exclusion lock on one 32-bit word | tables that the fault path shares with background threads |
 //! | [`WaitWord`] | a sequence number that can be waited on; wakes everybody | "this page is busy: wait until something changed" |
 //! | [`Event`] | an auto-reset event; wakes one (Windows: `CreateEvent` with `bManualReset` false) | background threads |
@@ -49,90 +50,48 @@ const CONTENDED: u32 = 2;
 /// wake-up on a virtual machine up to 50 µs.
 const SPINS: u32 = 100;
 
-/// A mutual exclusion lock that a fault handler may take.
+/// The bare lock, without a value: one word, which may also lie in a table of atomics.
 ///
-/// One word, const-constructible, no poison, no thread-local, no allocation. Not fair and not recursive.
-/// After `fork` the child has the lock in the state it had; a lock held by another thread stays held there.
-pub struct FutexLock<T: ?Sized> {
+/// The same rules as for [`FutexLock`]. Unlocking without holding it is a mistake that nothing notices.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct RawLock {
     word: AtomicU32,
-    value: UnsafeCell<T>,
 }
 
-// SAFETY: The lock hands out the value to one thread at a time, so it moves between threads: T: Send.
-unsafe impl<T: ?Sized + Send> Send for FutexLock<T> {}
-// SAFETY: As above; a shared lock gives exclusive access to one thread at a time.
-unsafe impl<T: ?Sized + Send> Sync for FutexLock<T> {}
-
-impl<T> FutexLock<T> {
-    /// A free lock around `value`.
-    pub const fn new(value: T) -> Self {
+impl RawLock {
+    /// A free lock.
+    pub const fn new() -> Self {
         Self {
             word: AtomicU32::new(FREE),
-            value: UnsafeCell::new(value),
         }
     }
 
-    /// Takes the lock apart.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
-}
-
-impl<T: ?Sized> FutexLock<T> {
-    /// Takes the lock, waiting for it. For code in the handler, or where all signals are blocked already;
-    /// elsewhere use [`FutexLock::lock_outside_handler`].
+    /// The lock that lives in `word`; zero is a free one. Nobody may use the word for anything else.
     #[inline]
-    pub fn lock(&self) -> FutexGuard<'_, T> {
-        if self
-            .word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+    pub fn of(word: &AtomicU32) -> &Self {
+        // SAFETY: Self is a transparent wrapper of the word's type.
+        unsafe { &*core::ptr::from_ref(word).cast::<Self>() }
+    }
+
+    /// Takes the lock, waiting for it.
+    #[inline]
+    pub fn lock(&self) {
+        if !self.try_lock() {
             self.lock_slowly();
         }
-        FutexGuard {
-            lock: self,
-            not_send: PhantomData,
-        }
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if it is free; whether it was.
     #[inline]
-    pub fn try_lock(&self) -> Option<FutexGuard<'_, T>> {
+    pub fn try_lock(&self) -> bool {
         self.word
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .ok()
-            .map(|_| FutexGuard {
-                lock: self,
-                not_send: PhantomData,
-            })
+            .is_ok()
     }
 
-    /// Blocks all signals of this thread, then takes the lock. The guard undoes both, in the right order.
+    /// Whether somebody holds the lock at this moment.
     #[inline]
-    pub fn lock_outside_handler(&self) -> BlockedGuard<'_, T> {
-        let signals = SignalsBlocked::new();
-        BlockedGuard {
-            guard: self.lock(),
-            _signals: signals,
-        }
-    }
-
-    /// As [`FutexLock::lock_outside_handler`], if the lock is free.
-    pub fn try_lock_outside_handler(&self) -> Option<BlockedGuard<'_, T>> {
-        let signals = SignalsBlocked::new();
-        self.try_lock().map(|guard| BlockedGuard {
-            guard,
-            _signals: signals,
-        })
-    }
-
-    /// The value, with no locking, since nobody else can have it.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
-
-    /// Whether somebody holds the lock at this moment; for assertions and statistics.
     pub fn is_locked(&self) -> bool {
         self.word.load(Ordering::Relaxed) != FREE
     }
@@ -173,12 +132,99 @@ impl<T: ?Sized> FutexLock<T> {
         self.word.load(Ordering::Relaxed)
     }
 
+    /// Frees the lock, which the caller holds.
     #[inline]
-    fn unlock(&self) {
+    pub fn unlock(&self) {
         if self.word.swap(FREE, Ordering::Release) == CONTENDED {
             // Waking cannot fail in a way that could be repaired here.
             let _ = futex::wake(&self.word, Flags::PRIVATE, 1);
         }
+    }
+}
+
+impl Default for RawLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A mutual exclusion lock that a fault handler may take.
+///
+/// One word, const-constructible, no poison, no thread-local, no allocation. Not fair and not recursive.
+/// After `fork` the child has the lock in the state it had; a lock held by another thread stays held there.
+pub struct FutexLock<T: ?Sized> {
+    raw: RawLock,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: The lock hands out the value to one thread at a time, so it moves between threads: T: Send.
+unsafe impl<T: ?Sized + Send> Send for FutexLock<T> {}
+// SAFETY: As above; a shared lock gives exclusive access to one thread at a time.
+unsafe impl<T: ?Sized + Send> Sync for FutexLock<T> {}
+
+impl<T> FutexLock<T> {
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self {
+            raw: RawLock::new(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes the lock apart.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> FutexLock<T> {
+    /// Takes the lock, waiting for it. For code in the handler, or where all signals are blocked already;
+    /// elsewhere use [`FutexLock::lock_outside_handler`].
+    #[inline]
+    pub fn lock(&self) -> FutexGuard<'_, T> {
+        self.raw.lock();
+        FutexGuard {
+            lock: self,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline]
+    pub fn try_lock(&self) -> Option<FutexGuard<'_, T>> {
+        self.raw.try_lock().then_some(FutexGuard {
+            lock: self,
+            not_send: PhantomData,
+        })
+    }
+
+    /// Blocks all signals of this thread, then takes the lock. The guard undoes both, in the right order.
+    #[inline]
+    pub fn lock_outside_handler(&self) -> BlockedGuard<'_, T> {
+        let signals = SignalsBlocked::new();
+        BlockedGuard {
+            guard: self.lock(),
+            _signals: signals,
+        }
+    }
+
+    /// As [`FutexLock::lock_outside_handler`], if the lock is free.
+    pub fn try_lock_outside_handler(&self) -> Option<BlockedGuard<'_, T>> {
+        let signals = SignalsBlocked::new();
+        self.try_lock().map(|guard| BlockedGuard {
+            guard,
+            _signals: signals,
+        })
+    }
+
+    /// The value, with no locking, since nobody else can have it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    /// Whether somebody holds the lock at this moment; for assertions and statistics.
+    pub fn is_locked(&self) -> bool {
+        self.raw.is_locked()
     }
 }
 
@@ -227,7 +273,7 @@ impl<T: ?Sized> DerefMut for FutexGuard<'_, T> {
 impl<T: ?Sized> Drop for FutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.unlock();
+        self.lock.raw.unlock();
     }
 }
 
@@ -324,6 +370,7 @@ pub(crate) fn replace_signal_mask(mask: u64) -> u64 {
 /// afterwards; a change between the look and the wait moves the number, so no wake-up is lost. Waking when
 /// nobody waits makes no system call.
 #[derive(Debug, Default)]
+#[repr(transparent)]
 pub struct WaitWord {
     /// Bit 0: somebody may sleep. The rest: the sequence number.
     word: AtomicU32,
@@ -338,6 +385,13 @@ impl WaitWord {
         Self {
             word: AtomicU32::new(0),
         }
+    }
+
+    /// The wait word that lives in `word`. Nobody may use the word for anything else.
+    #[inline]
+    pub fn of(word: &AtomicU32) -> &Self {
+        // SAFETY: Self is a transparent wrapper of the word's type.
+        unsafe { &*core::ptr::from_ref(word).cast::<Self>() }
     }
 
     /// The number now.
