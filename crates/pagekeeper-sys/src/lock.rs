@@ -192,7 +192,8 @@ impl<T: ?Sized> FutexLock<T> {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<FutexGuard<'_, T>> {
-        self.raw.try_lock().then_some(FutexGuard {
+        // Lazily: a guard made and dropped unasked would free the holder's lock.
+        self.raw.try_lock().then(|| FutexGuard {
             lock: self,
             not_send: PhantomData,
         })
