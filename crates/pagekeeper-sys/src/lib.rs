@@ -11,10 +11,12 @@
 //! | [`map`] | reserving, protecting, advising; tables and byte areas that cost nothing until used |
 //! | [`userfaultfd`] | answering page faults, moving pages out and in |
 //! | [`pagemap`] | which pages are in memory, which were written |
+//! | [`disk`] | batches of whole transfers: io_uring, its twin, and one that fails on demand |
 //! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
 //! | [`lock`] | locks and wait words that a fault handler may use |
 //! | [`rlimit`] | the process's limits |
 
+pub mod disk;
 pub mod file;
 pub mod lock;
 pub mod map;

@@ -1,0 +1,157 @@
+//! Batches by io_uring: many requests in flight at once.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: a ring is used by whoever won its flag; requests outlive the wait"
+)]
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use super::ring::{Completion, Ring};
+use super::{BlockIo, MAX_BUFFERS, Positioned, Request};
+use crate::Errno;
+
+/// Block I/O with a fixed set of rings.
+///
+/// A call takes a ring that nobody uses; when all are in use it does without one rather than wait.
+/// A single request never takes one: a plain system call is cheaper. What a ring does not finish
+/// (short transfers, a kernel short of memory) is finished by plain system calls.
+#[derive(Debug)]
+pub struct Uring {
+    rings: Vec<Guarded>,
+    file: Positioned<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    taken: AtomicBool,
+    ring: UnsafeCell<Ring>,
+}
+
+// SAFETY: The ring is only reached by whoever changed `taken` from false to true.
+unsafe impl Sync for Guarded {}
+
+impl Guarded {
+    /// Gives the ring to `use_it`, unless somebody has it or it is broken.
+    fn with<R>(&self, use_it: impl FnOnce(&mut Ring) -> R) -> Option<R> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: The flag was false, so nobody else is in here.
+        let ring = unsafe { &mut *self.ring.get() };
+        let result = (!ring.is_broken()).then(|| use_it(ring));
+        self.taken.store(false, Ordering::Release);
+        result
+    }
+}
+
+impl Uring {
+    /// Sets `rings` rings of `entries` entries up, and turns each once.
+    ///
+    /// # Errors
+    /// `ENOSYS`, `EPERM` where io_uring is switched off (a container, `kernel.io_uring_disabled`),
+    /// `ENOMEM`, `EMFILE`; `EINVAL` for no rings or no entries.
+    pub fn new(file: OwnedFd, rings: usize, entries: u32) -> Result<Self, Errno> {
+        if rings == 0 || entries == 0 {
+            return Err(Errno::INVAL);
+        }
+        let rings = (0..rings)
+            .map(|_| {
+                let mut ring = Ring::new(entries, file.as_fd())?;
+                turn_once(&mut ring)?;
+                Ok(Guarded {
+                    taken: AtomicBool::new(false),
+                    ring: UnsafeCell::new(ring),
+                })
+            })
+            .collect::<Result<_, Errno>>()?;
+        let file = Positioned::new(file);
+        Ok(Self { rings, file })
+    }
+
+    /// Moves the rings' descriptors to numbers that are not below `lowest`.
+    ///
+    /// # Errors
+    /// `EINVAL` beyond `RLIMIT_NOFILE`, `EMFILE`.
+    pub fn raise_above(&mut self, lowest: RawFd) -> Result<(), Errno> {
+        for guarded in &mut self.rings {
+            guarded.ring.get_mut().raise_above(lowest)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out a batch on `ring`.
+    fn by_ring(&self, ring: &mut Ring, requests: &mut [Request<'_>]) {
+        for batch in requests.chunks_mut(ring.capacity()) {
+            let mut pushed = 0;
+            for request in batch.iter() {
+                // SAFETY: The requests stay borrowed until submit_and_wait below has taken every
+                // completion, or taken back what the kernel did not take.
+                if ring.is_broken() || !unsafe { ring.push(request, pushed) } {
+                    break;
+                }
+                pushed += 1;
+            }
+            let mut taken = 0;
+            if pushed > 0 {
+                taken = ring.submit_and_wait(|completion| self.complete(batch, completion));
+            }
+            for request in batch.iter_mut().skip(taken as usize) {
+                self.file.finish(request, 0);
+            }
+        }
+    }
+
+    fn complete(&self, batch: &mut [Request<'_>], completion: Completion) {
+        let Some(request) = batch.get_mut(completion.number as usize) else {
+            return;
+        };
+        match completion.result {
+            Ok(count) if count as u64 == request.length_bytes() => request.set_result(Ok(())),
+            Ok(count) => self.file.finish(request, count),
+            // The kernel could not do it that way just now.
+            Err(Errno::INTR | Errno::AGAIN | Errno::CANCELED | Errno::NOMEM) => {
+                self.file.finish(request, 0);
+            }
+            Err(errno) => request.set_result(Err(errno)),
+        }
+    }
+}
+
+/// Puts nothing in and waits for it: a ring that was set up may still be refused at entering.
+fn turn_once(ring: &mut Ring) -> Result<(), Errno> {
+    const NUMBER: u64 = 0x7075_7267;
+    let mut seen = None;
+    ring.push_nothing(NUMBER);
+    ring.submit_and_wait(|completion| seen = Some(completion));
+    match seen {
+        Some(completion) if completion.number == NUMBER => completion.result.map(|_| ()),
+        _ => Err(Errno::NOSYS),
+    }
+}
+
+impl BlockIo for Uring {
+    fn submit_and_wait(&self, requests: &mut [Request<'_>]) {
+        let oversized = |request: &Request<'_>| request.raw_buffers().len() > MAX_BUFFERS;
+        if requests.len() > 1 && !requests.iter().any(oversized) {
+            for guarded in &self.rings {
+                if guarded.with(|ring| self.by_ring(ring, requests)).is_some() {
+                    return;
+                }
+            }
+        }
+        self.file.submit_and_wait(requests);
+    }
+
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+}
+
+impl AsFd for Uring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
