@@ -15,6 +15,7 @@
 //! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
 //! | [`lock`] | locks and wait words that a fault handler may use |
 //! | [`rlimit`] | the process's limits |
+//! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
 
 pub mod disk;
 pub mod file;
@@ -23,6 +24,7 @@ pub mod map;
 pub mod pagemap;
 mod raw;
 pub mod rlimit;
+pub mod signal;
 pub mod userfaultfd;
 
 pub use rustix::io::Errno;
