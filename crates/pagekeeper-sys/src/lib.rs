@@ -16,15 +16,30 @@
 //! | [`lock`] | locks and wait words that a fault handler may use |
 //! | [`rlimit`] | the process's limits |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
+//! | [`cgroup`] | memory limits of control groups, both versions |
+//! | [`cpu`] | processors |
+//! | [`memory_info`] | the machine's memory, and settings that bite |
+//! | [`perf`] | page-fault counters |
+//! | [`prctl`] | small facts about the own process |
+//! | [`process_madvise`] | advice about many ranges in one call |
+//! | [`procmap`] | the kernel's map of a process, and its sums |
 
+pub mod cgroup;
+pub mod cpu;
 pub mod disk;
 pub mod file;
 pub mod lock;
 pub mod map;
+pub mod memory_info;
 pub mod pagemap;
+pub mod perf;
+pub mod prctl;
+pub mod process_madvise;
+pub mod procmap;
 mod raw;
 pub mod rlimit;
 pub mod signal;
+mod text;
 pub mod userfaultfd;
 
 pub use rustix::io::Errno;

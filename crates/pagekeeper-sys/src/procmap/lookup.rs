@@ -1,0 +1,124 @@
+//! The mapping at an address, without reading the whole map where the kernel can do that.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: one ioctl that fills a struct and a name buffer of ours"
+)]
+
+use core::fmt::Debug;
+use std::os::fd::OwnedFd;
+
+use linux_raw_sys::general as c;
+use pagekeeper_units::{PageNumber, PageRange};
+use rustix::fs::{Mode, OFlags};
+use rustix::ioctl::{self, Opcode, Updater, opcode};
+
+use super::{Maps, Region, RegionName};
+use crate::Errno;
+use crate::file::retry;
+use crate::map::Access;
+
+const PROCMAP_QUERY: Opcode = opcode::read_write::<c::procmap_query>(b'f', 17);
+
+/// Finds mappings of the own process by address.
+pub trait MapLookup: Send + Sync + Debug {
+    /// The mapping that holds `address`, or else the next one above; `None` above the last.
+    ///
+    /// # Errors
+    /// What the kernel gives; `ENOENT` without `/proc`.
+    fn at_or_above(&self, address: u64) -> Result<Option<Region>, Errno>;
+
+    /// The mapping that holds `address`.
+    ///
+    /// # Errors
+    /// As [`at_or_above`](Self::at_or_above).
+    fn at(&self, address: u64) -> Result<Option<Region>, Errno> {
+        let found = self.at_or_above(address)?;
+        Ok(found.filter(|region| region.range.contains(PageNumber::containing(address))))
+    }
+}
+
+/// One ioctl an address (6.11).
+#[derive(Debug)]
+pub struct ByQuery {
+    file: OwnedFd,
+}
+
+impl ByQuery {
+    /// Opens the map and asks one question, to see whether this kernel answers.
+    ///
+    /// # Errors
+    /// `ENOTTY` before 6.11; `ENOENT` without `/proc`.
+    pub fn open() -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = retry(|| rustix::fs::open("/proc/self/maps", flags, Mode::empty()))?;
+        let query = Self { file };
+        query.at_or_above(0)?;
+        Ok(query)
+    }
+}
+
+impl MapLookup for ByQuery {
+    fn at_or_above(&self, address: u64) -> Result<Option<Region>, Errno> {
+        let mut name = [0_u8; 4096];
+        // SAFETY: A struct of integers, for which zero is a value.
+        let mut argument: c::procmap_query = unsafe { core::mem::zeroed() };
+        argument.size = size_of::<c::procmap_query>() as u64;
+        argument.query_flags = c::procmap_query_flags::PROCMAP_QUERY_COVERING_OR_NEXT_VMA as u64;
+        argument.query_addr = address;
+        argument.vma_name_size = name.len() as u32;
+        argument.vma_name_addr = name.as_mut_ptr().expose_provenance() as u64;
+        // SAFETY: Opcode and struct belong together; the name buffer is as long as it says.
+        match unsafe { ioctl::ioctl(&self.file, Updater::<PROCMAP_QUERY, _>::new(&mut argument)) } {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        }
+        let is = |flag: c::procmap_query_flags| argument.vma_flags & flag as u64 != 0;
+        let mut access = Access::NONE;
+        access.set(
+            Access::READ,
+            is(c::procmap_query_flags::PROCMAP_QUERY_VMA_READABLE),
+        );
+        access.set(
+            Access::WRITE,
+            is(c::procmap_query_flags::PROCMAP_QUERY_VMA_WRITABLE),
+        );
+        access.set(
+            Access::EXECUTE,
+            is(c::procmap_query_flags::PROCMAP_QUERY_VMA_EXECUTABLE),
+        );
+        // The size counts the final zero byte, and is zero without a name.
+        let name_length = (argument.vma_name_size as usize)
+            .saturating_sub(1)
+            .min(name.len());
+        Ok(Some(Region {
+            range: PageRange::between(
+                PageNumber::containing(argument.vma_start),
+                PageNumber::containing(argument.vma_end),
+            ),
+            access,
+            shared: is(c::procmap_query_flags::PROCMAP_QUERY_VMA_SHARED),
+            offset: argument.vma_offset,
+            device: (argument.dev_major, argument.dev_minor),
+            inode: argument.inode,
+            name: RegionName::new(&name[..name_length]),
+        }))
+    }
+}
+
+/// Reads the text from the start until the address is reached. Works everywhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByText;
+
+impl MapLookup for ByText {
+    fn at_or_above(&self, address: u64) -> Result<Option<Region>, Errno> {
+        let page = PageNumber::containing(address);
+        let mut maps = Maps::own()?;
+        while let Some(region) = maps.next_region()? {
+            if region.range.end() > page {
+                return Ok(Some(region));
+            }
+        }
+        Ok(None)
+    }
+}
