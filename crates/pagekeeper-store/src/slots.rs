@@ -99,11 +99,11 @@ impl SlotMap {
     }
 
     /// Makes the slots up to `available` usable; there is space behind them now. One caller at a
-    /// time.
+    /// time, outside the fault path.
     pub(crate) fn grow_to(&self, available: u32) {
         let target = available.min(self.capacity);
         loop {
-            let _held = self.lock.lock();
+            let _held = self.lock.lock_outside_handler();
             let from = self.available.load(Relaxed);
             if from >= target {
                 return;
@@ -114,15 +114,15 @@ impl SlotMap {
         }
     }
 
-    /// Hands out no more slots.
+    /// Hands out no more slots. Not for the fault path.
     pub(crate) fn close(&self) {
-        let _held = self.lock.lock();
+        let _held = self.lock.lock_outside_handler();
         self.closed.store(true, Relaxed);
     }
 
-    /// Hands out slots again.
+    /// Hands out slots again. Not for the fault path.
     pub(crate) fn reopen(&self) {
-        let _held = self.lock.lock();
+        let _held = self.lock.lock_outside_handler();
         self.closed.store(false, Relaxed);
     }
 
@@ -150,14 +150,13 @@ impl SlotMap {
 
     /// Withdraws slots that were taken and could not be written; they are never handed out again.
     pub(crate) fn mark_bad(&self, first: u32, count: u32) -> u32 {
-        let marked = self.leave_use(first, count, |map, slot| {
+        self.leave_use(first, count, |map, slot| {
             if let Some(word) = map.bad.get((slot / CLUSTER) as usize) {
                 word.store(word.load(Relaxed) | 1 << (slot % CLUSTER), Relaxed);
             }
             map.bad_count
                 .store(map.bad_count.load(Relaxed).saturating_add(1), Relaxed);
-        });
-        marked
+        })
     }
 
     fn leave_use(&self, first: u32, count: u32, each: impl Fn(&Self, u32)) -> u32 {
