@@ -1,0 +1,147 @@
+//! One allocation: what one reserve call made.
+
+use pagekeeper_units::{PageCount, PageRange};
+
+use crate::page_map::PageMap;
+use crate::{EngineTag, PageState, Protection};
+
+/// Byte of a locked page in [`Allocation::locked`].
+const LOCKED: u8 = 1;
+
+/// What the outside sees of an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllocationInfo {
+    /// Its pages; it starts at a multiple of 64 KiB.
+    pub range: PageRange,
+    /// `AllocationProtect`: the protection it was reserved with. Never changes.
+    pub protection: Protection,
+    /// The engine that serves it.
+    pub engine: EngineTag,
+    /// Whether it was made with `MEM_WRITE_WATCH`.
+    pub write_watch: bool,
+    /// How many of its pages are committed.
+    pub committed: PageCount,
+    /// How many of its pages are locked.
+    pub locked: PageCount,
+}
+
+/// Its states, its counters and what was fixed at its creation.
+pub(crate) struct Allocation {
+    pub(crate) map: PageMap,
+    /// Which pages are locked, once one was. Apart from the states, because a lock splits no region.
+    locked_map: Option<Box<PageMap>>,
+    pub(crate) committed: u64,
+    locked: u64,
+    pub(crate) protection: Protection,
+    pub(crate) engine: EngineTag,
+    pub(crate) write_watch: bool,
+}
+
+impl Allocation {
+    pub(crate) fn new(
+        range: PageRange,
+        state: PageState,
+        protection: Protection,
+        engine: EngineTag,
+        write_watch: bool,
+    ) -> Self {
+        Self {
+            map: PageMap::uniform(range, state.to_byte()),
+            locked_map: None,
+            committed: if state.is_committed() {
+                range.count().get()
+            } else {
+                0
+            },
+            locked: 0,
+            protection,
+            engine,
+            write_watch,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn range(&self) -> PageRange {
+        self.map.range()
+    }
+
+    pub(crate) fn info(&self) -> AllocationInfo {
+        AllocationInfo {
+            range: self.range(),
+            protection: self.protection,
+            engine: self.engine,
+            write_watch: self.write_watch,
+            committed: PageCount::new(self.committed),
+            locked: PageCount::new(self.locked),
+        }
+    }
+
+    /// Locked pages in the whole allocation.
+    #[inline]
+    pub(crate) fn locked(&self) -> u64 {
+        self.locked
+    }
+
+    /// Calls `visit` with each run of locked or not locked pages in `range`, upwards, until it answers `false`.
+    pub(crate) fn visit_locked(
+        &self,
+        range: PageRange,
+        mut visit: impl FnMut(u64, u64, bool) -> bool,
+    ) {
+        let (from, to) = (range.start().get(), range.end().get());
+        match &self.locked_map {
+            None => {
+                visit(from, to, false);
+            }
+            Some(map) => map.visit(from, to, |from, to, state| visit(from, to, state == LOCKED)),
+        }
+    }
+
+    /// How many pages of `range` are locked.
+    pub(crate) fn locked_in(&self, range: PageRange) -> u64 {
+        let mut count = 0;
+        if self.locked > 0 {
+            self.visit_locked(range, |from, to, locked| {
+                count += if locked { to - from } else { 0 };
+                true
+            });
+        }
+        count
+    }
+
+    /// Marks `range` locked or not; returns how many pages changed.
+    pub(crate) fn set_locked(&mut self, range: PageRange, locked: bool) -> u64 {
+        if !locked && self.locked == 0 {
+            return 0;
+        }
+        let before = self.locked_in(range);
+        let whole = self.range();
+        let map = self
+            .locked_map
+            .get_or_insert_with(|| Box::new(PageMap::uniform(whole, 0)));
+        map.set(range.start().get(), range.end().get(), u8::from(locked));
+        let changed = if locked {
+            range.count().get() - before
+        } else {
+            before
+        };
+        if locked {
+            self.locked += changed;
+        } else {
+            self.locked -= changed;
+        }
+        if self.locked == 0 {
+            self.locked_map = None;
+        }
+        changed
+    }
+
+    /// Heap memory in bytes, without the allocation itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let locked = self
+            .locked_map
+            .as_ref()
+            .map_or(0, |map| size_of::<PageMap>() + map.heap_bytes());
+        self.map.heap_bytes() + locked
+    }
+}

@@ -1,0 +1,103 @@
+//! Protect: committed pages get another protection (`VirtualProtect`).
+//!
+//! Source: windows-memory-behaviour.md 6 and 6.1.
+
+use pagekeeper_units::{PageNumber, PageRange};
+
+use crate::space::{Found, touched};
+use crate::{AddressSpace, Change, ChangeList, PageState, Protection, Refusal};
+
+/// A protection change that the rules allow.
+#[derive(Clone, Debug)]
+pub struct ProtectPlan {
+    found: Found,
+    range: PageRange,
+    old: Protection,
+    after: PageState,
+    changes: ChangeList,
+}
+
+impl ProtectPlan {
+    /// Every page that has the protection afterwards.
+    pub const fn range(&self) -> PageRange {
+        self.range
+    }
+
+    /// The protection of the first page before the call (`lpflOldProtect`).
+    pub const fn old(&self) -> Protection {
+        self.old
+    }
+
+    /// The runs whose protection changes. Contents stay. Pages that have it already are left out.
+    pub fn changes(&self) -> &ChangeList {
+        &self.changes
+    }
+}
+
+impl AddressSpace {
+    /// Plans a protection change of every page that `size` bytes at `address` touch.
+    ///
+    /// # Errors
+    /// [`Refusal::SizeZero`], [`Refusal::AddressTooHigh`], [`Refusal::EndsPastAddressSpace`],
+    /// [`Refusal::ProtectionNotForPrivate`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`],
+    /// [`Refusal::NotCommitted`].
+    pub fn plan_protect(
+        &self,
+        address: u64,
+        size: u64,
+        protection: Protection,
+    ) -> Result<ProtectPlan, Refusal> {
+        let range = touched(address, size)?;
+        protection.check_private()?;
+        let (found, allocation) = self.find_at(range.start())?;
+        if !allocation.range().covers(range) {
+            return Err(Refusal::LeavesAllocation {
+                allocation: allocation.range(),
+            });
+        }
+        let after = PageState::Committed(protection.in_allocation(allocation.protection));
+        let mut changes = ChangeList::new();
+        let mut old = None;
+        let mut reserved = None;
+        allocation
+            .map
+            .visit(range.start().get(), range.end().get(), |from, to, byte| {
+                let before = PageState::from_byte(byte);
+                let Some(protection) = before.protection() else {
+                    reserved = Some(PageNumber::new(from));
+                    return false;
+                };
+                old.get_or_insert(protection);
+                if before != after {
+                    let range = PageRange::between(PageNumber::new(from), PageNumber::new(to));
+                    changes.push(Change {
+                        range,
+                        before,
+                        after,
+                    });
+                }
+                true
+            });
+        match (reserved, old) {
+            (None, Some(old)) => Ok(ProtectPlan {
+                found,
+                range,
+                old,
+                after,
+                changes,
+            }),
+            (reserved, _) => Err(Refusal::NotCommitted {
+                page: reserved.unwrap_or(range.start()),
+            }),
+        }
+    }
+
+    /// Records a protection change; returns the old protection of the first page.
+    ///
+    /// # Panics
+    /// When the state changed since the plan was made.
+    pub fn apply_protect(&mut self, plan: ProtectPlan) -> Protection {
+        self.record(plan.found, plan.range, plan.after);
+        plan.old
+    }
+}
