@@ -17,6 +17,8 @@
 
 pub mod checksum;
 pub mod codec;
+#[cfg(test)]
+mod figures;
 pub mod page_file;
 pub mod pool;
 mod slots;

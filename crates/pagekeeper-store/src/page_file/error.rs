@@ -55,8 +55,11 @@ pub enum PageFileError {
     TooManyFiles(usize),
     /// The disk has no more room. Windows: `ERROR_COMMITMENT_LIMIT`.
     #[error(
-        "the disk of the page file at '{place}' is full ({allocated} allocated, {wanted} more \
-         wanted): free some space or add a page file elsewhere"
+        "the disk of the page file at '{}' is full ({} allocated, {} more wanted): free some space \
+         or add a page file elsewhere",
+        place.display(),
+        allocated.human(),
+        wanted.human()
     )]
     DiskFull {
         /// Folder or file that was named.
@@ -68,8 +71,10 @@ pub enum PageFileError {
     },
     /// `RLIMIT_FSIZE` forbids a longer file. Windows: `ERROR_COMMITMENT_LIMIT`.
     #[error(
-        "the page file at '{place}' may not grow beyond {limit}: raise the file size limit \
-         (ulimit -f) or add another page file"
+        "the page file at '{}' may not grow beyond {}: raise the file size limit (ulimit -f) or \
+         add another page file",
+        place.display(),
+        limit.human()
     )]
     FileSizeLimit {
         /// Folder or file that was named.
@@ -79,8 +84,10 @@ pub enum PageFileError {
     },
     /// All page files have reached their maximum. Windows: `ERROR_COMMITMENT_LIMIT`.
     #[error(
-        "the page files hold at most {maximum} and {wanted} are wanted: raise their maximum or add \
-         another page file"
+        "the page files hold at most {} and {} are wanted: raise their maximum or add another \
+         page file",
+        maximum.human(),
+        wanted.human()
     )]
     MaximumReached {
         /// What was asked for in all.
@@ -89,7 +96,10 @@ pub enum PageFileError {
         maximum: ByteCount,
     },
     /// There is no page file at all. Windows: `ERROR_COMMITMENT_LIMIT`.
-    #[error("{0} more than RAM holds are wanted and there is no page file: name a folder for one")]
+    #[error(
+        "{} more than RAM holds are wanted and there is no page file: name a folder for one",
+        .0.human()
+    )]
     NoPageFile(ByteCount),
     /// There is no such page file, or it is gone already.
     #[error("there is no page file {}", .0.index())]

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_file_system_is_refused() {
+    fn a_file_system_without_files_of_ones_own_is_refused() {
         let refused = create(Path::new("/proc"), &settings()).unwrap_err();
         println!("{refused}");
         assert!(matches!(refused, PageFileError::File(_)), "{refused:?}");
