@@ -253,12 +253,10 @@ mod tests {
         ];
         for advice in twins.into_iter().flatten() {
             let treatment = Treatment::empty();
-            let mut memory = reserve(PageCount::new(4), Access::READ_WRITE, treatment).unwrap();
-            let hole = PageRange::new(memory.page(3), PageCount::ONE);
+            let memory = reserve(PageCount::new(4), Access::READ_WRITE, treatment).unwrap();
             let good = PageRange::new(memory.page(0), PageCount::new(2));
-            memory
-                .shrink_to(PageRange::new(memory.page(0), PageCount::new(3)))
-                .unwrap();
+            // Far from where the kernel places anything.
+            let hole = PageRange::new(PageNumber::new(1 << 30), PageCount::ONE);
             let ranges = [AdviceRange::new(good), AdviceRange::new(hole)];
             // SAFETY: Ours, but for the hole, where nothing is.
             let progress = unsafe { advice.advise_all(&ranges, Advice::Discard) };

@@ -218,3 +218,6 @@ pub trait BlockIo: Send + Sync + Debug {
     /// What it is, for people.
     fn name(&self) -> &'static str;
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,6 +161,14 @@ impl Ring {
         Ok(())
     }
 
+    /// Puts an unrelated file under the ring's descriptor number.
+    #[cfg(test)]
+    pub(super) fn replace_descriptor_for_test(&mut self) {
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let other = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).unwrap();
+        rustix::io::dup2(&other, &mut self.descriptor).unwrap();
+    }
+
     /// Operations that fit at once.
     pub(super) fn capacity(&self) -> usize {
         self.layout.submission_count as usize

@@ -32,3 +32,6 @@ pub(crate) fn retry<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

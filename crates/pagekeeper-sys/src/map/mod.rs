@@ -371,3 +371,6 @@ unsafe fn remap(from: PageRange, to: PageRange, more: u32) -> Result<(), Errno> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ pub fn resident_pages(range: PageRange) -> Result<PageCount, Errno> {
     }
     Ok(PageCount::new(total))
 }
+
+#[cfg(test)]
+mod tests;

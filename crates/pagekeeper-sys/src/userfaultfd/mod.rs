@@ -384,3 +384,6 @@ fn handshake(descriptor: BorrowedFd<'_>, features: UffdFeatures) -> Result<c::uf
     }
     Ok(argument)
 }
+
+#[cfg(test)]
+mod tests;
