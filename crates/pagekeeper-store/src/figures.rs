@@ -55,7 +55,7 @@ fn figures_of_the_codec_and_the_pool() {
                 _ => None,
             })
             .collect();
-        let same = time(|n| drop(black_box(same_filled(&pages[n]))));
+        let same = time(|n| _ = black_box(same_filled(&pages[n])));
         let pack = time(|n| _ = black_box(compress(&pages[n], &mut scratch)));
         let sum = time(|n| _ = black_box(key.checksum(&pages[n])));
         print!("{:<12}", format!("{texture:?}"));

@@ -132,7 +132,7 @@ fn the_budget_is_asked_block_by_block_and_gets_everything_back() {
     }
     // A few empty blocks are kept, and go when asked.
     let kept = pool.usage().cached_bytes;
-    assert_eq!(kept, 4 * 32 << 10);
+    assert_eq!(kept, (4 * 32) << 10);
     assert_eq!(
         u64::from(pool.give_back_cached(&budget)) * PAGE_SIZE as u64,
         kept
