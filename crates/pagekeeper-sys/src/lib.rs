@@ -14,6 +14,8 @@
 //! | [`disk`] | batches of whole transfers: io_uring, its twin, and one that fails on demand |
 //! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
 //! | [`lock`] | locks and wait words that a fault handler may use |
+//! | [`descriptor`] | descriptors that survive the program's closing and replacing |
+//! | [`seccomp`] | making the kernel refuse chosen calls, for tests and `doctor` |
 //! | [`rlimit`] | the process's limits |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
 //! | [`cgroup`] | memory limits of control groups, both versions |
@@ -21,11 +23,14 @@
 //! | [`memory_info`] | the machine's memory, and settings that bite |
 //! | [`perf`] | page-fault counters |
 //! | [`prctl`] | small facts about the own process |
+//! | [`probe`] | what this kernel lets this process do; switching features off |
 //! | [`process_madvise`] | advice about many ranges in one call |
+//! | [`time`] | the monotonic clock and pauses |
 //! | [`procmap`] | the kernel's map of a process, and its sums |
 
 pub mod cgroup;
 pub mod cpu;
+pub mod descriptor;
 pub mod disk;
 pub mod file;
 pub mod lock;
@@ -34,12 +39,15 @@ pub mod memory_info;
 pub mod pagemap;
 pub mod perf;
 pub mod prctl;
+pub mod probe;
 pub mod process_madvise;
 pub mod procmap;
 mod raw;
 pub mod rlimit;
+pub mod seccomp;
 pub mod signal;
 mod text;
+pub mod time;
 pub mod userfaultfd;
 
 pub use rustix::io::Errno;

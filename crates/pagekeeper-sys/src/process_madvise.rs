@@ -15,6 +15,7 @@ use linux_raw_sys::general::__NR_process_madvise;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use crate::map::{Access, Advice, Treatment, advise, byte_length, reserve};
+use crate::probe::{Feature, Features};
 use crate::{Errno, raw};
 
 /// The own thread, as a descriptor number that needs no descriptor (`PIDFD_SELF_THREAD`).
@@ -69,6 +70,15 @@ pub trait BatchAdvise: Send + Sync + Debug {
 
     /// What it is, for people.
     fn name(&self) -> &'static str;
+}
+
+/// The best that this kernel has.
+pub fn batch_advice(features: &Features) -> &'static dyn BatchAdvise {
+    if features.has(Feature::ProcessMadvise) {
+        &Batched(())
+    } else {
+        &OneByOne
+    }
 }
 
 /// One system call for up to 1,024 ranges.

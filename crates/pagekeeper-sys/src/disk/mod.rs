@@ -23,9 +23,12 @@ use std::io::{IoSlice, IoSliceMut};
 
 pub use faulty::{Fault, Faulty};
 pub use positioned::{OneTransfer, Positioned};
-pub use uring::Uring;
+pub use uring::{Uring, probe_ring};
+
+use std::os::fd::OwnedFd;
 
 use crate::Errno;
+use crate::probe::{Feature, Features};
 
 /// Buffers of one request at most (the kernel's own limit is the same).
 pub const MAX_BUFFERS: usize = 1024;
@@ -187,6 +190,23 @@ impl<'a> Request<'a> {
             Buffers::Many(first, count) => unsafe { core::slice::from_raw_parts(*first, *count) },
         }
     }
+}
+
+/// The best block I/O over `file` that this kernel has: `rings` rings of `entries` entries, or plain
+/// calls where rings are missing, switched off or refused.
+pub fn block_io(
+    file: OwnedFd,
+    features: &Features,
+    rings: usize,
+    entries: u32,
+) -> Box<dyn BlockIo> {
+    if features.has(Feature::IoUring) {
+        match Uring::over(file, rings, entries) {
+            Ok(uring) => return Box::new(uring),
+            Err((file, _)) => return Box::new(Positioned::new(file)),
+        }
+    }
+    Box::new(Positioned::new(file))
 }
 
 /// A device for pages: whole transfers, many at a time.

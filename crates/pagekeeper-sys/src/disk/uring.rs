@@ -54,21 +54,21 @@ impl Uring {
     /// `ENOSYS`, `EPERM` where io_uring is switched off (a container, `kernel.io_uring_disabled`),
     /// `ENOMEM`, `EMFILE`; `EINVAL` for no rings or no entries.
     pub fn new(file: OwnedFd, rings: usize, entries: u32) -> Result<Self, Errno> {
-        if rings == 0 || entries == 0 {
-            return Err(Errno::INVAL);
+        Self::over(file, rings, entries).map_err(|(_, errno)| errno)
+    }
+
+    /// The same, and gives the file back when that fails.
+    ///
+    /// # Errors
+    /// As [`Uring::new`].
+    pub fn over(file: OwnedFd, rings: usize, entries: u32) -> Result<Self, (OwnedFd, Errno)> {
+        match set_up(&file, rings, entries) {
+            Ok(rings) => Ok(Self {
+                rings,
+                file: Positioned::new(file),
+            }),
+            Err(errno) => Err((file, errno)),
         }
-        let rings = (0..rings)
-            .map(|_| {
-                let mut ring = Ring::new(entries, file.as_fd())?;
-                turn_once(&mut ring)?;
-                Ok(Guarded {
-                    taken: AtomicBool::new(false),
-                    ring: UnsafeCell::new(ring),
-                })
-            })
-            .collect::<Result<_, Errno>>()?;
-        let file = Positioned::new(file);
-        Ok(Self { rings, file })
     }
 
     /// Moves the rings' descriptors to numbers that are not below `lowest`.
@@ -125,6 +125,45 @@ impl Uring {
             }
             Err(errno) => request.set_result(Err(errno)),
         }
+    }
+}
+
+fn set_up(file: &OwnedFd, rings: usize, entries: u32) -> Result<Vec<Guarded>, Errno> {
+    if rings == 0 || entries == 0 {
+        return Err(Errno::INVAL);
+    }
+    (0..rings)
+        .map(|_| {
+            let mut ring = Ring::new(entries, file.as_fd())?;
+            turn_once(&mut ring)?;
+            Ok(Guarded {
+                taken: AtomicBool::new(false),
+                ring: UnsafeCell::new(ring),
+            })
+        })
+        .collect()
+}
+
+/// Sets a ring up and reads through it, to see whether this process may.
+///
+/// # Errors
+/// As [`Uring::new`]; `EIO` when a ring claims success and did nothing.
+pub fn probe_ring() -> Result<(), Errno> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let zeros = rustix::fs::open("/dev/zero", flags, rustix::fs::Mode::empty())?;
+    let mut ring = Ring::new(2, zeros.as_fd())?;
+    turn_once(&mut ring)?;
+    let mut bytes = [1; 64];
+    let request = Request::read(0, &mut bytes);
+    let mut seen = None;
+    // SAFETY: The request lives until its completion was taken, right below.
+    unsafe { ring.push(&request, 1) };
+    ring.submit_and_wait(|completion| seen = Some(completion.result));
+    seen.unwrap_or(Err(Errno::IO))?;
+    if bytes == [0; 64] {
+        Ok(())
+    } else {
+        Err(Errno::IO)
     }
 }
 

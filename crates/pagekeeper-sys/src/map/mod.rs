@@ -326,7 +326,8 @@ pub fn unlock(range: PageRange) -> Result<(), Errno> {
 ///
 /// The twin of the userfaultfd's move for pages that it refuses (after fork): slower, takes the
 /// address-space lock for writing and splits mappings. Whatever `to` held is unmapped. `from` stays
-/// registered with its userfaultfd; `to` becomes registered with it as well.
+/// registered with its userfaultfd; `to` is plain memory afterwards. Pages that a device writes to
+/// (registered buffers) go along unnoticed.
 ///
 /// # Errors
 /// `EINVAL` when the ranges overlap or differ in length, `EFAULT` when `from` spans several

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Scan`] | `PAGEMAP_SCAN` (6.7): runs of pages by category, with atomic get-and-protect |
 //! | [`Entries`] | one 64-bit word a page from `/proc/self/pagemap`: everywhere |
+//! | [`Presence`] | which pages are there, by the better of the two |
 //! | [`resident_pages`], [`residence`] | `mincore`: everywhere, coarse |
 
 #![allow(
@@ -12,12 +13,14 @@
 )]
 
 mod entries;
+mod presence;
 mod scan;
 
 use linux_raw_sys::general::__NR_mincore;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 pub use entries::{Entries, Entry};
+pub use presence::{Presence, presence};
 pub use scan::{Categories, PageRun, Query, Scan, Scanned};
 
 use crate::map::byte_length;

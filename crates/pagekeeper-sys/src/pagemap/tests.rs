@@ -137,3 +137,42 @@ fn residence_counts_pages_and_refuses_holes() {
     assert_eq!(resident_pages(nowhere), Err(Errno::NOMEM));
     assert_eq!(resident_pages(PageRange::default()), Ok(PageCount::ZERO));
 }
+
+#[test]
+fn both_presences_agree() {
+    use crate::probe::{Feature, Features, Switches};
+    let memory = patterned();
+    let all = Features::get().clone();
+    let without = all
+        .clone()
+        .with(Switches::all_on().without(Feature::PagemapScan));
+    let wanted: Vec<_> = [(0, 2), (5, 1), (8, 1)]
+        .map(|(first, count)| PageRange::new(memory.page(first), PageCount::new(count)))
+        .into();
+    for features in [all, without] {
+        let presence = presence(&features).unwrap();
+        let mut runs = Vec::new();
+        presence
+            .present_runs(memory.range(), &mut |run| runs.push(run))
+            .unwrap();
+        assert_eq!(runs, wanted, "{}", presence.name());
+        assert_eq!(
+            presence.present_pages(memory.range()),
+            Ok(PageCount::new(4))
+        );
+        let odd = PageRange::new(memory.page(1), PageCount::new(5));
+        assert_eq!(presence.present_pages(odd), Ok(PageCount::new(2)));
+        let large = reserve(
+            PageCount::new(5000),
+            Access::READ_WRITE,
+            Treatment::NO_HUGE_PAGES,
+        );
+        let large = large.unwrap();
+        // SAFETY: Ours.
+        unsafe { map::advise(large.range(), Advice::PopulateWrite).unwrap() };
+        assert_eq!(
+            presence.present_pages(large.range()),
+            Ok(PageCount::new(5000))
+        );
+    }
+}

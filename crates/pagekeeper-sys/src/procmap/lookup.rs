@@ -17,6 +17,7 @@ use super::{Maps, Region, RegionName};
 use crate::Errno;
 use crate::file::retry;
 use crate::map::Access;
+use crate::probe::{Feature, Features};
 
 const PROCMAP_QUERY: Opcode = opcode::read_write::<c::procmap_query>(b'f', 17);
 
@@ -36,6 +37,16 @@ pub trait MapLookup: Send + Sync + Debug {
         let found = self.at_or_above(address)?;
         Ok(found.filter(|region| region.range.contains(PageNumber::containing(address))))
     }
+}
+
+/// The best that this kernel has.
+pub fn map_lookup(features: &Features) -> Box<dyn MapLookup> {
+    if features.has(Feature::ProcmapQuery)
+        && let Ok(query) = ByQuery::open()
+    {
+        return Box::new(query);
+    }
+    Box::new(ByText)
 }
 
 /// One ioctl an address (6.11).

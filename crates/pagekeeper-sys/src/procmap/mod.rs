@@ -12,7 +12,7 @@ mod lookup;
 mod sums;
 
 pub use lines::{Maps, Region, RegionName};
-pub use lookup::{ByQuery, ByText, MapLookup};
+pub use lookup::{ByQuery, ByText, MapLookup, map_lookup};
 pub use sums::{Residence, Rollup};
 
 #[cfg(test)]

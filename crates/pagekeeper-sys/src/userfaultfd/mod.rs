@@ -9,8 +9,9 @@
 //! | module | what |
 //! |---|---|
 //! | here | opening, features, registering |
-//! | [`resolve`](self) | copy, zero, move, continue, poison, write-protect, wake |
+//! | resolve | copy, zero, move, continue, poison, write-protect, wake |
 //! | events | what a descriptor in message mode reports |
+//! | [`TakeOut`] | an extent out into staging memory: by moving pages, or the mapping |
 
 #![allow(
     unsafe_code,
@@ -19,6 +20,7 @@
 
 mod events;
 mod resolve;
+mod take_out;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -29,6 +31,7 @@ use rustix::ioctl::{self, Opcode, Updater, opcode};
 
 pub use events::{Event, EventBuffer};
 pub use resolve::{CopyMode, MoveMode, Progress};
+pub use take_out::{ByMove, ByRemap, TakeOut, taker};
 
 use crate::map::byte_length;
 use crate::{Errno, raw};

@@ -538,3 +538,83 @@ fn unread_events_hold_every_answer_up() {
     // SAFETY: Ours.
     unsafe { uffd.unregister(kept).unwrap() };
 }
+
+/// Both ways to take an extent out: contents arrive, holes stay holes, the source faults.
+#[test]
+fn extents_leave_by_either_twin() {
+    let Some(uffd) = inline(UffdFeatures::PAGEFAULT_FLAG_WP, UffdFeatures::MOVE) else {
+        return;
+    };
+    let all = crate::probe::Features::get();
+    let without = crate::probe::Switches::all_on().without(crate::probe::Feature::Move);
+    assert_eq!(taker(&all.clone().with(without)).name(), "mremap");
+    let mut takers: Vec<&dyn TakeOut> = vec![&ByRemap];
+    if uffd.features().contains(UffdFeatures::MOVE) {
+        takers.push(&ByMove);
+    }
+    for taker in takers {
+        let modes = Modes::MISSING | Modes::WRITE_PROTECT;
+        let memory = arena(&uffd, 128, modes);
+        let staging = if taker.staging_is_registered() {
+            arena(&uffd, 128, modes)
+        } else {
+            reserve(
+                PageCount::new(128),
+                Access::READ_WRITE,
+                Treatment::NOT_INHERITED,
+            )
+            .unwrap()
+        };
+        let extent = pages(&memory, 64, 64);
+        for round in 0..3_u8 {
+            for hole in [0, 7, 63] {
+                let filled = pages(&memory, 64 + hole, 1);
+                assert!(copy(&uffd, filled, &source(1, 100 + round)).is_complete());
+            }
+            // SAFETY: Both ours, no references.
+            let progress = unsafe { taker.take_out(&uffd, extent, staging.page(64)) };
+            assert_eq!(progress, done(64, None), "{}", taker.name());
+            for index in 0..64 {
+                let gone = read_by_kernel(memory.page(64 + index));
+                assert_eq!(gone, Err(Errno::FAULT), "{} page {index}", taker.name());
+            }
+            assert_eq!(read_by_kernel(staging.page(64 + 7)), Ok(100 + round));
+            // Back in by a copy, out of the staging area itself.
+            let from = staging.base().wrapping_add((64 + 7) * PAGE_SIZE);
+            // SAFETY: A staged page of ours, into an arena of ours.
+            let back = unsafe { uffd.copy(pages(&memory, 71, 1), from, CopyMode::empty()) };
+            assert!(back.is_complete());
+            assert_eq!(read_by_kernel(memory.page(71)), Ok(100 + round));
+            // The next round starts with everything empty.
+            for range in [pages(&memory, 71, 1), pages(&staging, 64, 64)] {
+                // SAFETY: Ours.
+                unsafe { map::advise(range, Advice::Discard).unwrap() };
+            }
+        }
+    }
+}
+
+/// A moved-away mapping takes no registration along: staging reads as plain memory.
+#[test]
+fn remapped_staging_is_plain_memory() {
+    let Some(uffd) = inline(UffdFeatures::empty(), UffdFeatures::empty()) else {
+        return;
+    };
+    let memory = arena(&uffd, 4, Modes::MISSING);
+    let staging = reserve(
+        PageCount::new(4),
+        Access::READ_WRITE,
+        Treatment::NOT_INHERITED,
+    )
+    .unwrap();
+    assert!(copy(&uffd, pages(&memory, 1, 1), &source(1, 5)).is_complete());
+    // SAFETY: Both ours, no references.
+    unsafe { map::move_leaving_empty(memory.range(), staging.range()).unwrap() };
+    assert_eq!(read_by_kernel(staging.page(1)), Ok(5));
+    assert_eq!(read_by_kernel(staging.page(2)), Ok(0), "not registered");
+    assert_eq!(
+        read_by_kernel(memory.page(1)),
+        Err(Errno::FAULT),
+        "still registered"
+    );
+}
