@@ -1,6 +1,6 @@
 //! The compressed pool: packed pages in RAM, in blocks that count against the budget.
 //!
-//! A block is 32 KiB cut into equal objects of one [size class](classes). RAM is asked for and
+//! A block is 32 KiB cut into equal objects of one size class. RAM is asked for and
 //! given back one block at a time through [`FrameSource`], so the pool never holds a page that the
 //! budget does not know of. Blocks are filled fullest first, which lets the emptier ones run empty
 //! and go back.

@@ -5,9 +5,9 @@
 //! beforehand. The decoder checks every length and offset, because what it is given may come back
 //! from a disk or from memory that a stray store has hit.
 
-use lz4_flex::block::{
-    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
-};
+mod unpack;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use pagekeeper_units::PAGE_SIZE;
 
 /// The bytes of one page.
@@ -115,10 +115,7 @@ pub fn compress<'a>(page: &Page, scratch: &'a mut CodecScratch) -> Compressed<'a
 /// holds nothing of use.
 #[inline]
 pub fn decompress(packed: &[u8], page: &mut Page) -> Result<(), Damaged> {
-    match decompress_into(packed, page) {
-        Ok(PAGE_SIZE) => Ok(()),
-        _ => Err(Damaged),
-    }
+    unpack::unpack(packed, page)
 }
 
 #[cfg(test)]
