@@ -5,7 +5,7 @@
 //! the page file, they would be lost. So:
 //!
 //! 1. Our numbers lie high, where programs do not go by accident ([`KeptDescriptor::keep`]).
-//! 2. A keeper thread with a descriptor table of its own ([`keeper`]) holds a second reference to each file. As
+//! 2. A keeper thread with a descriptor table of its own (`keeper.rs`) holds a second reference to each file. As
 //!    long as it lives, a userfaultfd stays registered and a touch is a fault, never zeros.
 //! 3. [`KeptDescriptor::verify`] asks with one `fstat` whether a number still is our file, and
 //!    [`KeptDescriptor::recover`] takes the file back from the keeper, under the old number if that is free.

@@ -267,30 +267,30 @@ pub(super) fn set_alternate_stack(stack: &SignalStack) {
 
 // Where a handler returns to: rt_sigreturn. Byte for byte the code by which debuggers and unwinders know a
 // signal frame (mov $15, %rax; syscall), with no unwind information of its own so that they look at the
-// bytes, and behind padding, since they look up the address before.
+// bytes, and behind padding, since they look up the address before. gdb wants "sigaction" in a name it finds there.
 global_asm!(
-    ".pushsection .text.pagekeeper_sys_signal_return,\"ax\",@progbits",
+    ".pushsection .text.pagekeeper_sys_sigaction_return,\"ax\",@progbits",
     ".p2align 4",
     ".skip 16, 0x90",
-    ".globl pagekeeper_sys_signal_return",
-    ".hidden pagekeeper_sys_signal_return",
-    ".type pagekeeper_sys_signal_return,@function",
-    "pagekeeper_sys_signal_return:",
+    ".globl pagekeeper_sys_sigaction_return",
+    ".hidden pagekeeper_sys_sigaction_return",
+    ".type pagekeeper_sys_sigaction_return,@function",
+    "pagekeeper_sys_sigaction_return:",
     ".byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00",
     "syscall",
     "ud2",
-    ".size pagekeeper_sys_signal_return, . - pagekeeper_sys_signal_return",
+    ".size pagekeeper_sys_sigaction_return, . - pagekeeper_sys_sigaction_return",
     ".popsection",
 );
 
 unsafe extern "C" {
-    fn pagekeeper_sys_signal_return();
+    fn pagekeeper_sys_sigaction_return();
 }
 
 /// The address of the code that a handler returns to.
 #[inline(never)]
 pub(super) fn restorer() -> usize {
-    pagekeeper_sys_signal_return as *const () as usize
+    pagekeeper_sys_sigaction_return as *const () as usize
 }
 
 const _: () = assert!(size_of::<Action>() == 32);
