@@ -1,1 +1,50 @@
-//! Under construction.
+//! Windows' virtual memory for Linux programs: reserve address space by the terabyte for nothing, commit pages that are
+//! then guaranteed, change and query the state of every page, and keep far more data than fits into RAM, with a page file
+//! and a pager of its own, in user space, for an ordinary user.
+//!
+//! ```
+//! use pagekeeper::{ByteCount, PagedVec, Space};
+//!
+//! // 16 MiB of RAM; what does not fit is packed, and then goes to a page file in TMPDIR or /var/tmp.
+//! let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+//! let mut table = PagedVec::<u64>::with_capacity(&space, 1 << 32)?;
+//! for number in 0..4_000_000 {
+//!     table.push(number)?;
+//! }
+//! assert_eq!(table[3_999_999], 3_999_999);
+//! # Ok::<(), pagekeeper::Error>(())
+//! ```
+//!
+//! | item | Windows counterpart |
+//! |---|---|
+//! | [`Space`] | the process's address space |
+//! | [`Reservation`] | an allocation: `VirtualAlloc(MEM_RESERVE)` |
+//! | [`Reservation::commit`], [`Reservation::decommit`] | `MEM_COMMIT`, `MEM_DECOMMIT` |
+//! | [`Reservation::protect`], [`Space::query`] | `VirtualProtect`, `VirtualQuery` |
+//! | [`Reservation::lock`], [`Reservation::prefetch`] | `VirtualLock`, `PrefetchVirtualMemory` |
+//! | [`Space::on_exception`] | `AddVectoredExceptionHandler` |
+//! | [`PagedVec`] | none: a vector that may be larger than RAM |
+//! | [`Settings`] | the system's page-file settings |
+
+mod engine;
+mod error;
+mod exception;
+mod paged_vec;
+mod registry;
+mod reservation;
+mod settings;
+mod space;
+mod statistics;
+
+pub use engine::{EngineKind, Residence};
+pub use error::{EngineError, Error, SettingsError};
+pub use exception::{Exception, ExceptionKind, Handled};
+pub use pagekeeper_model::{
+    Access, BaseProtection, Protection, Refusal, RegionInfo, RegionState, RegionType,
+};
+pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
+pub use paged_vec::{PagedVec, Plain};
+pub use reservation::{Reservation, ReservationBuilder};
+pub use settings::Settings;
+pub use space::{Space, SpaceStatus};
+pub use statistics::{EngineStatistics, Exactness, LATENCY_BUCKETS};

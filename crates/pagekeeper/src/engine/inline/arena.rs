@@ -1,0 +1,121 @@
+//! An arena: one large mapping registered with userfaultfd, and the table of its pages.
+//!
+//! Reservations are slices of arenas. Reserved, untouched, guarded, inaccessible and paged-out pages are all the same to
+//! the kernel: no page there. So reserving, committing and decommitting untouched memory make no system call, and
+//! the number of page states is limited by memory alone.
+
+#![allow(unsafe_code, reason = "UNSAFETY: registers the mapping with userfaultfd and changes its protection")]
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
+use std::sync::Arc;
+
+use pagekeeper_sys::map::{self, Access, Mapping, Treatment, ZeroedTable};
+use pagekeeper_sys::userfaultfd::Modes;
+use pagekeeper_units::{PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
+
+use super::entry::{Entry, EntryCell};
+use super::extent::{ExtentNumber, ExtentWords, LockedExtent};
+use super::working_set::WorkingSet;
+use crate::error::EngineError;
+
+/// Words of the extent table that belong to one extent.
+const WORDS: usize = 3;
+
+/// See the module text.
+pub(crate) struct Arena {
+    memory: Mapping,
+    set: Arc<WorkingSet>,
+    entries: ZeroedTable<AtomicU64>,
+    extents: ZeroedTable<AtomicU32>,
+    first_extent: u32,
+}
+
+impl Arena {
+    /// Maps and registers an arena: `at` exactly, or `pages` anywhere, aligned to a huge page where that large.
+    pub(crate) fn open(
+        set: &Arc<WorkingSet>,
+        at: Option<PageNumber>,
+        pages: PageCount,
+    ) -> Result<Self, EngineError> {
+        let treatment =
+            Treatment::NOT_INHERITED | Treatment::NOT_DUMPED | Treatment::NO_HUGE_PAGES;
+        let access = Access::READ_WRITE;
+        let memory = match at {
+            Some(start) => map::reserve_at(PageRange::new(start, pages), access, treatment)
+                .map_err(|errno| match errno {
+                    pagekeeper_sys::Errno::EXIST => EngineError::AddressTaken,
+                    other => EngineError::AddressSpace(other),
+                })?,
+            None => map::reserve_aligned(
+                pages,
+                PageCount::new(PAGES_PER_HUGE_PAGE),
+                access,
+                treatment,
+            )
+            .map_err(EngineError::AddressSpace)?,
+        };
+        let range = memory.range();
+        // SAFETY: the mapping is ours and new, nothing lives in it; from now on every fault in it is answered by this
+        // engine from the table below, and it stays registered until it is unmapped.
+        unsafe { set.userfaultfd().register(range, Modes::MISSING | Modes::WRITE_PROTECT) }
+            .map_err(|errno| EngineError::Kernel { call: "UFFDIO_REGISTER", errno })?;
+        let first_extent = ExtentNumber::of(range.start()).get();
+        let last_extent = ExtentNumber::of(PageNumber::new(range.end().get() - 1)).get();
+        let extents = (last_extent - first_extent + 1) as usize;
+        Ok(Self {
+            set: Arc::clone(set),
+            entries: ZeroedTable::new(range.count().as_usize()).map_err(EngineError::AddressSpace)?,
+            extents: ZeroedTable::new(extents * WORDS).map_err(EngineError::AddressSpace)?,
+            first_extent,
+            memory,
+        })
+    }
+
+    pub(crate) fn range(&self) -> PageRange {
+        self.memory.range()
+    }
+
+    pub(crate) fn set(&self) -> &Arc<WorkingSet> {
+        &self.set
+    }
+
+    /// The entry of a page of the arena. (A page outside gives an entry of the first page: the callers have checked.)
+    #[inline]
+    pub(crate) fn entry(&self, page: PageNumber) -> EntryCell<'_> {
+        debug_assert!(self.range().contains(page));
+        let index = page.get().wrapping_sub(self.range().start().get()) as usize;
+        EntryCell(self.entries.get(index).unwrap_or(&self.entries[0]))
+    }
+
+    pub(crate) fn extent_words(&self, number: ExtentNumber) -> ExtentWords<'_> {
+        let index = number.get().wrapping_sub(self.first_extent) as usize * WORDS;
+        let words = self.extents.get(index..index + WORDS).unwrap_or(&self.extents[..WORDS]);
+        ExtentWords { lock: &words[0], flags: &words[1], sequence: &words[2] }
+    }
+
+    pub(crate) fn lock_extent(&self, number: ExtentNumber) -> LockedExtent<'_> {
+        LockedExtent::lock(self, number)
+    }
+
+    /// Gives back the table memory of `range`, all of whose pages are reserved and pinned by nobody.
+    pub(crate) fn forget_entries(&self, range: PageRange) {
+        debug_assert!(range.pages().take(64).all(|page| self.entry(page).load() == Entry::RESERVED));
+        let first = range.start().since(self.range().start()).as_usize();
+        self.entries.discard(first..first + range.count().as_usize());
+    }
+
+    /// Lets the processor execute (or not) what lies in `range`; a page's own rights still decide who may be present.
+    pub(crate) fn set_executable(&self, range: PageRange, executable: bool) -> Result<(), EngineError> {
+        let access =
+            if executable { Access::READ_WRITE | Access::EXECUTE } else { Access::READ_WRITE };
+        // SAFETY: the range lies in our own mapping, and read and write rights stay as they are.
+        unsafe { map::protect(range, access) }
+            .map_err(|errno| EngineError::Kernel { call: "mprotect", errno })
+    }
+
+    /// Bytes of RAM that the tables use.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        self.entries.resident_bytes() + self.extents.resident_bytes()
+    }
+}

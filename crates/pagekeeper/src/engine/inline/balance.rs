@@ -1,0 +1,76 @@
+//! The balancer: one thread a working set that keeps frames free before anybody has to wait for them.
+//!
+//! It sleeps until a fault finds fewer free frames than the low watermark, then works up to the high one: oldest
+//! standby frames first, else the next victims; then it fills the standby list again, and moves the oldest packed pages
+//! to the page file when the pool stands at its limit. All signals are blocked in it for good.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pagekeeper_store::pool::DrainList;
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::lock::SignalsBlocked;
+
+use super::staging::List;
+use super::work_area::WorkArea;
+use super::working_set::WorkingSet;
+use crate::error::EngineError;
+
+/// How long it sleeps at most: long, because faults wake it; not for ever, so that a missed one costs little.
+const NAP: Duration = Duration::from_millis(500);
+
+/// Stack of the thread in bytes.
+const STACK_BYTES: usize = 256 << 10;
+
+/// Starts the thread.
+pub(crate) fn start(set: &Arc<WorkingSet>) -> Result<JoinHandle<()>, EngineError> {
+    let weak = Arc::downgrade(set);
+    // Blocked before the thread exists, so that it never runs with signals open.
+    let _blocked = SignalsBlocked::new();
+    std::thread::Builder::new()
+        .name("pk-balance".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || run(&weak))
+        .map_err(|error| EngineError::Kernel {
+            call: "clone",
+            errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
+        })
+}
+
+fn run(set: &Weak<WorkingSet>) {
+    let mut drain = DrainList::new();
+    while let Some(set) = set.upgrade() {
+        if set.stop.load(core::sync::atomic::Ordering::Acquire) {
+            return;
+        }
+        set.wake_balancer.wait(Some(NAP));
+        let mut area = set.areas().take();
+        while step(&set, &mut area, &mut drain) {
+            if set.stop.load(core::sync::atomic::Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+}
+
+/// One piece of work; whether there was any.
+fn step(set: &WorkingSet, area: &mut WorkArea, drain: &mut DrainList) -> bool {
+    let marks = set.marks();
+    let used = set.frames().used();
+    if set.frames().excess() > 0 || used > marks.low {
+        return set.make_room(area);
+    }
+    if set.pool_is_full() && set.spill(area, drain) {
+        return true;
+    }
+    // Only where memory is nearly used up is it worth sorting out who may have to leave.
+    let nearly = marks.low.get() - (marks.high - marks.low).get();
+    if used.get() > nearly && set.staging().count(List::Standby) < set.standby_wanted() {
+        return match set.evict_next(set.batch()) {
+            Some(slot) => set.clean_and(slot, area, false),
+            None => false,
+        };
+    }
+    false
+}

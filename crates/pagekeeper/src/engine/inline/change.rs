@@ -1,0 +1,369 @@
+//! State changes of pages: what commit, decommit, protect, release, lock and trim do to the table and the mapping.
+//!
+//! User context, under the space lock. Everything but a plain commit takes extent locks and hence blocks all signals.
+
+#![allow(unsafe_code, reason = "UNSAFETY: drops and write-protects pages of registered arenas")]
+
+use pagekeeper_model::{PageState, Protection};
+use pagekeeper_store::pool::PoolRef;
+use pagekeeper_sys::lock::SignalsBlocked;
+use pagekeeper_sys::map::{Advice, advise};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
+
+use super::arena::Arena;
+use super::entry::{Entry, Kind, Rights};
+use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, extents_of};
+use super::fault::{Answer, Want, bring_in};
+use super::staging::{FrameNumber, List, Stored};
+use super::work_area::WorkArea;
+use crate::engine::{Change, Residence};
+use crate::error::EngineError;
+
+fn rights_of(state: PageState) -> Option<Rights> {
+    match state {
+        PageState::Reserved => None,
+        PageState::Committed(protection) => Some(Rights::of(protection)),
+    }
+}
+
+/// Carries out a commit or a protection change.
+pub(crate) fn apply(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
+    allow_execution(arena, changes)?;
+    for change in changes {
+        let Some(rights) = rights_of(change.after) else { continue };
+        if change.before == PageState::Reserved {
+            commit_fresh(arena, change.range, rights);
+        } else if change.before != change.after {
+            change_rights(arena, change.range, rights);
+        }
+    }
+    Ok(())
+}
+
+/// Fresh pages: no lock, no system call. Nobody else changes a reserved page's entry but its pins.
+fn commit_fresh(arena: &Arena, range: PageRange, rights: Rights) {
+    // Before the first page can be touched.
+    let extents = range.count().get().div_ceil(EXTENT_PAGES) + 1;
+    arena.set().expect_extents(extents);
+    for page in range.pages() {
+        arena.entry(page).update(|entry| entry.committed(rights));
+    }
+    arena.set().note_committed(range.count(), PageCount::ZERO);
+}
+
+/// Ranges that become executable, or stop being so, need the processor's leave: the one right that our own table
+/// cannot give. (So alternating execute rights meet the kernel's mapping limit; nothing else does.)
+fn allow_execution(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
+    let executes = |state| rights_of(state).is_some_and(Rights::allows_execute);
+    for change in changes {
+        if executes(change.before) != executes(change.after) {
+            arena.set_executable(change.range, executes(change.after))?;
+        }
+    }
+    Ok(())
+}
+
+fn change_rights(arena: &Arena, range: PageRange, rights: Rights) {
+    let _blocked = SignalsBlocked::new();
+    let set = arena.set();
+    for (number, part) in extents_of(range) {
+        let extent = lock_when_idle(arena, number, part);
+        for page in part.pages() {
+            extent.entry(page).update(|entry| entry.with_rights(rights));
+        }
+        if rights.may_be_present() {
+            write_protect_present(&extent, part, !rights.allows_write());
+        }
+        drop(extent);
+        if !rights.may_be_present() {
+            // What may not be touched may not be in the mapping either: out with it, contents kept.
+            let mut area = set.areas().take();
+            expel(arena, part, &mut area);
+        }
+    }
+}
+
+/// The extent, locked, with no page of `part` busy.
+fn lock_when_idle<'arena>(
+    arena: &'arena Arena,
+    number: ExtentNumber,
+    part: PageRange,
+) -> LockedExtent<'arena> {
+    loop {
+        let extent = arena.lock_extent(number);
+        if !part.pages().any(|page| extent.entry(page).load().is_busy()) {
+            return extent;
+        }
+        extent.wait_for_busy_page();
+    }
+}
+
+fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
+    let present = |page: &PageNumber| extent.entry(*page).load().kind() == Kind::Present;
+    let Some(first) = part.pages().find(present) else { return };
+    let Some(last) = part.pages().rev().find(present) else { return };
+    let span = PageRange::between(first, last.plus(PageCount::ONE));
+    for _ in 0..16 {
+        // SAFETY: the span lies in a registered arena whose extent is locked; writers that fault wait for it.
+        if unsafe { extent.arena().set().userfaultfd().write_protect(span, on) }.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Takes all pages of one extent's `part` out of the mapping, pinned ones too late: those are waited for.
+fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
+    let set = arena.set();
+    for round in 0..1_000_000_u32 {
+        let Some((number, _)) = extents_of(part).next() else { return };
+        let extent = arena.lock_extent(number);
+        let stays = |page: PageNumber| extent.entry(page).load().kind() == Kind::Present;
+        if !part.pages().any(stays) {
+            return;
+        }
+        let Some(slot) = set.staging().take(List::Free) else {
+            drop(extent);
+            set.make_room(area);
+            continue;
+        };
+        // `VirtualLock` does not keep a page that may not be touched.
+        for page in part.pages() {
+            extent.entry(page).update(|entry| entry.locked(false));
+        }
+        let moved = set.move_out(&extent, part, slot, EXTENT_PAGES);
+        drop(extent);
+        if moved > 0 {
+            set.clean_and(slot, area, true);
+        } else {
+            set.staging().put(List::Free, slot);
+            pagekeeper_sys::time::pause(core::time::Duration::from_micros(u64::from(round.min(100)) * 10));
+        }
+    }
+}
+
+/// Drops the contents of committed pages and makes them reserved.
+pub(crate) fn decommit(arena: &Arena, change: &Change) {
+    let range = change.range;
+    if rights_of(change.before).is_some_and(Rights::allows_execute) {
+        // Cannot fail in a way that matters: the right to execute what is not there does no harm.
+        let _ = arena.set_executable(range, false);
+    }
+    let _blocked = SignalsBlocked::new();
+    let set = arena.set();
+    let mut frames = 0;
+    let mut committed = PageCount::ZERO;
+    let mut span = Span::default();
+    for (number, part) in extents_of(range) {
+        let extent = lock_when_idle(arena, number, part);
+        for page in part.pages() {
+            let before = extent.entry(page).update(Entry::decommitted);
+            if before.kind() == Kind::Reserved {
+                continue;
+            }
+            committed += PageCount::ONE;
+            if before.kind() == Kind::Present {
+                frames += 1;
+                span.include(page);
+            }
+            forget_contents(&extent, before);
+        }
+        // One call for a whole run of extents, but before any of their frames can be given to somebody else.
+        drop(extent);
+    }
+    if let Some(span) = span.range() {
+        // SAFETY: every page of the span is reserved now, or was never present; the contents are unwanted.
+        let dropped = unsafe { advise(span, Advice::Discard) };
+        debug_assert_eq!(dropped, Ok(()));
+    }
+    set.frames().give(frames);
+    set.note_committed(PageCount::ZERO, committed);
+}
+
+/// The pages from the first to the last that were present.
+#[derive(Default)]
+struct Span {
+    first: Option<PageNumber>,
+    last: Option<PageNumber>,
+}
+
+impl Span {
+    fn include(&mut self, page: PageNumber) {
+        self.first = Some(self.first.unwrap_or(page));
+        self.last = Some(page);
+    }
+
+    fn range(&self) -> Option<PageRange> {
+        Some(PageRange::between(self.first?, self.last?.plus(PageCount::ONE)))
+    }
+}
+
+/// Storage outside the mapping that an entry named.
+fn forget_contents(extent: &LockedExtent<'_>, before: Entry) {
+    let set = extent.arena().set();
+    match before.kind() {
+        Kind::Present if before.has_copy() => set.forget_slot(before.location()),
+        Kind::Pool => set.forget_packed(PoolRef::from_bits(before.location())),
+        Kind::File => set.forget_slot(before.location()),
+        Kind::Staged => match set.staging().disown(FrameNumber::new(before.location())) {
+            Stored::Perhaps(slot) => set.forget_slot(slot),
+            Stored::At(kind, location) => set.forget(kind, location),
+            Stored::No => {}
+        },
+        _ => {}
+    }
+}
+
+/// The contents are of no interest: untouched again, still committed.
+pub(crate) fn discard(arena: &Arena, range: PageRange) {
+    let _blocked = SignalsBlocked::new();
+    let mut frames = 0;
+    for (number, part) in extents_of(range) {
+        let extent = lock_when_idle(arena, number, part);
+        let mut span = Span::default();
+        for page in part.pages() {
+            let now = extent.entry(page).load();
+            if now.kind() == Kind::Reserved || now.pins() > 0 || now.is_locked() {
+                continue;
+            }
+            let before = extent.entry(page).update(|entry| entry.moved_to(Kind::Fill, 0));
+            if before.kind() == Kind::Present {
+                frames += 1;
+                span.include(page);
+                // SAFETY: the page is untouched by its entry now, and its extent is locked.
+                let _ = unsafe { advise(PageRange::new(page, PageCount::ONE), Advice::Discard) };
+            }
+            forget_contents(&extent, before);
+        }
+    }
+    arena.set().frames().give(frames);
+}
+
+/// Takes pages out of the working set now; they stand by for soft faults.
+pub(crate) fn trim(arena: &Arena, range: PageRange) {
+    let _blocked = SignalsBlocked::new();
+    let set = arena.set();
+    let mut area = set.areas().take();
+    for (number, part) in extents_of(range) {
+        if !part.pages().any(|page| arena.entry(page).load().is_evictable()) {
+            continue;
+        }
+        let slot = loop {
+            match set.staging().take(List::Free) {
+                Some(slot) => break slot,
+                None if set.make_room(&mut area) => {}
+                None => return,
+            }
+        };
+        let extent = arena.lock_extent(number);
+        let moved = set.move_out(&extent, part, slot, EXTENT_PAGES);
+        drop(extent);
+        if moved > 0 {
+            set.clean_and(slot, &mut area, false);
+        } else {
+            set.staging().put(List::Free, slot);
+        }
+    }
+}
+
+/// Brings pages in and keeps them (`VirtualLock`).
+pub(crate) fn lock(arena: &Arena, range: PageRange) -> Result<(), EngineError> {
+    let set = arena.set();
+    let room = set.frames().limit().saturating_sub(set.frames().headroom()).get();
+    let fresh = range.pages().filter(|page| !arena.entry(*page).load().is_locked()).count() as u64;
+    // Half of the budget has to stay movable.
+    if set.locked_pages() + fresh > room / 2 {
+        return Err(EngineError::LockedTooMuch);
+    }
+    let _blocked = SignalsBlocked::new();
+    let mut area = set.areas().take();
+    for page in range.pages() {
+        if !hold(arena, page, &mut area, |entry| entry.locked(true)) {
+            let done = PageRange::between(range.start(), page);
+            drop(area);
+            unlock(arena, done);
+            return Err(EngineError::Kernel { call: "VirtualLock", errno: pagekeeper_sys::Errno::IO });
+        }
+    }
+    set.note_locked(fresh as i64);
+    Ok(())
+}
+
+/// Brings a page in and changes its entry in the same breath. `false` when it cannot be brought in.
+pub(crate) fn hold(
+    arena: &Arena,
+    page: PageNumber,
+    area: &mut WorkArea,
+    mark: impl Fn(Entry) -> Entry,
+) -> bool {
+    loop {
+        // Under the lock: an eviction that has begun reads the entry under it too, so a mark is never too late.
+        let extent = arena.lock_extent(ExtentNumber::of(page));
+        let marked = extent.entry(page).try_update(|entry| {
+            let here = entry.kind() == Kind::Present && !entry.is_busy();
+            here.then(|| mark(entry))
+        });
+        drop(extent);
+        if marked.is_ok() {
+            return true;
+        }
+        if !matches!(bring_in(arena, page, Want::Read, area), Answer::Again) {
+            return false;
+        }
+    }
+}
+
+/// Lets locked pages go again.
+pub(crate) fn unlock(arena: &Arena, range: PageRange) {
+    let mut unlocked = 0;
+    for page in range.pages() {
+        if arena.entry(page).update(|entry| entry.locked(false)).is_locked() {
+            unlocked += 1;
+        }
+    }
+    arena.set().note_locked(-unlocked);
+}
+
+/// Where each page is, in runs.
+pub(crate) fn residence(arena: &Arena, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {
+    let staging = arena.set().staging();
+    let of = |entry: Entry| match entry.kind() {
+        Kind::Reserved => None,
+        Kind::Fill if entry.location() == 0 => Some(Residence::Untouched),
+        Kind::Fill | Kind::Pool => Some(Residence::Compressed),
+        Kind::Present => Some(Residence::Resident),
+        Kind::Staged => match staging.stored(FrameNumber::new(entry.location())) {
+            Stored::At(..) => Some(Residence::Standby),
+            _ => Some(Residence::Modified),
+        },
+        Kind::File => Some(Residence::PageFile),
+        Kind::Lost => Some(Residence::Lost),
+    };
+    let mut start = range.start();
+    let mut current = None;
+    for page in range.pages() {
+        let now = of(arena.entry(page).load());
+        if now != current {
+            if let Some(residence) = current {
+                visit(PageRange::between(start, page), residence);
+            }
+            start = page;
+            current = now;
+        }
+    }
+    if let Some(residence) = current {
+        visit(PageRange::between(start, range.end()), residence);
+    }
+}
+
+/// A guard page was disarmed: only its rights change, it was not in the mapping.
+pub(crate) fn disarm(arena: &Arena, page: PageNumber, remaining: Protection) {
+    change_rights(arena, PageRange::new(page, PageCount::ONE), Rights::of(remaining));
+}
+
+/// Lets a present, writable page be written. Signals are blocked.
+pub(crate) fn lift_write_protection(arena: &Arena, page: PageNumber) {
+    let extent = arena.lock_extent(ExtentNumber::of(page));
+    if extent.entry(page).load().rights().allows_write() {
+        write_protect_present(&extent, PageRange::new(page, PageCount::ONE), false);
+    }
+}

@@ -1,0 +1,134 @@
+//! Extents: 64 neighbouring pages (256 KiB, aligned to the address), the unit of locking and of leaving memory.
+//!
+//! Going out in extents means one kernel call and one flush of the processors' translation caches for up to 64 pages
+//! (paging-mechanisms.md A.7). An extent's number is its address divided by 256 KiB, so a number names it in the whole
+//! process.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use pagekeeper_sys::lock::{RawLock, WaitWord};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
+
+use super::arena::Arena;
+use super::entry::EntryCell;
+
+/// Pages in an extent.
+pub(crate) const EXTENT_PAGES: u64 = 64;
+const EXTENT_SHIFT: u32 = 6;
+
+/// The number of an extent: its first page's number divided by 64. 47-bit addresses give 29 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ExtentNumber(u32);
+
+impl ExtentNumber {
+    #[inline]
+    pub(crate) const fn of(page: PageNumber) -> Self {
+        Self((page.get() >> EXTENT_SHIFT) as u32)
+    }
+
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn first_page(self) -> PageNumber {
+        PageNumber::new((self.0 as u64) << EXTENT_SHIFT)
+    }
+
+    pub(crate) const fn pages(self) -> PageRange {
+        PageRange::new(self.first_page(), PageCount::new(EXTENT_PAGES))
+    }
+}
+
+/// The extents that have a page in `range`, each with its part of the range, upwards.
+pub(crate) fn extents_of(range: PageRange) -> impl Iterator<Item = (ExtentNumber, PageRange)> {
+    let first = ExtentNumber::of(range.start()).get();
+    let last = if range.is_empty() {
+        first
+    } else {
+        ExtentNumber::of(PageNumber::new(range.end().get() - 1)).get() + 1
+    };
+    (first..last).map(ExtentNumber::new).map(move |extent| (extent, extent.pages().intersection(range)))
+}
+
+/// What belongs to an extent beside its pages' entries: three words in the arena's table.
+#[derive(Clone, Copy)]
+pub(crate) struct ExtentWords<'table> {
+    /// The lock.
+    pub(crate) lock: &'table AtomicU32,
+    /// [`QUEUED`] and [`RESCUED`]; changed under the lock only.
+    pub(crate) flags: &'table AtomicU32,
+    /// Moves whenever a page stops being busy.
+    pub(crate) sequence: &'table AtomicU32,
+}
+
+/// The extent stands in its working set's queue.
+pub(crate) const QUEUED: u32 = 1;
+/// A page of it was taken back from the staging area: it left too early and deserves better next time.
+pub(crate) const RESCUED: u32 = 2;
+
+/// An extent, locked. All signals must be blocked while it lives.
+pub(crate) struct LockedExtent<'arena> {
+    arena: &'arena Arena,
+    number: ExtentNumber,
+    words: ExtentWords<'arena>,
+}
+
+impl<'arena> LockedExtent<'arena> {
+    pub(crate) fn lock(arena: &'arena Arena, number: ExtentNumber) -> Self {
+        let words = arena.extent_words(number);
+        RawLock::of(words.lock).lock();
+        Self { arena, number, words }
+    }
+
+    pub(crate) fn arena(&self) -> &'arena Arena {
+        self.arena
+    }
+
+    pub(crate) fn number(&self) -> ExtentNumber {
+        self.number
+    }
+
+    /// The extent's pages that lie in the arena.
+    pub(crate) fn pages(&self) -> PageRange {
+        self.number.pages().intersection(self.arena.range())
+    }
+
+    pub(crate) fn entry(&self, page: PageNumber) -> EntryCell<'arena> {
+        self.arena.entry(page)
+    }
+
+    /// Sets a flag; says whether it was set before.
+    pub(crate) fn set_flag(&self, flag: u32) -> bool {
+        self.words.flags.fetch_or(flag, Ordering::Relaxed) & flag != 0
+    }
+
+    /// Clears a flag; says whether it was set before.
+    pub(crate) fn clear_flag(&self, flag: u32) -> bool {
+        self.words.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
+    }
+
+    /// A page of the extent stopped being busy: wakes whoever waits. No system call when nobody does.
+    pub(crate) fn wake_waiters(&self) {
+        WaitWord::of(self.words.sequence).wake_all();
+    }
+
+    /// Unlocks the extent and waits until a busy page of it is done. The caller looks again.
+    pub(crate) fn wait_for_busy_page(self) {
+        let word = WaitWord::of(self.words.sequence);
+        // Read under the lock: whoever ends the business takes the lock first, so the number moves afterwards.
+        let seen = word.current();
+        drop(self);
+        // The time limit is a safety net only: a missed wake-up costs a look, not a hang.
+        word.wait(seen, Some(core::time::Duration::from_millis(20)));
+    }
+}
+
+impl Drop for LockedExtent<'_> {
+    fn drop(&mut self) {
+        RawLock::of(self.words.lock).unlock();
+    }
+}

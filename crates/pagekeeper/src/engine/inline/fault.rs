@@ -1,0 +1,380 @@
+//! A fault, from the page's entry to the page in place. `docs/life-of-a-page-fault.md` tells it in prose.
+//!
+//! Runs in the fault handler on a work area's stack, or in user context with all signals blocked (pinning, locking,
+//! prefetching). Takes frames first, with no lock held, because taking them may mean throwing another extent
+//! out; then locks the extent, looks again, and acts.
+
+#![allow(unsafe_code, reason = "UNSAFETY: fills pages of registered arenas, reads staged frames")]
+
+use core::num::NonZeroI32;
+
+use pagekeeper_store::pool::PoolRef;
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::userfaultfd::CopyMode;
+use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
+
+use super::arena::Arena;
+use super::entry::{Entry, Kind};
+use super::extent::{ExtentNumber, LockedExtent, QUEUED, RESCUED};
+use super::repeat;
+use super::staging::{FrameNumber, Stored};
+use super::work_area::WorkArea;
+
+/// What the program wanted to do with the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Read,
+    Write,
+    Execute,
+}
+
+/// How a fault ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The page is there, or something changed: try the access again.
+    Again,
+    /// The page is not committed, or its protection forbids the access.
+    Violation,
+    /// The page is an armed guard page.
+    Guard,
+    /// The page's contents could not be brought back; with the error number of the disk, if it had one.
+    Lost(Option<NonZeroI32>),
+}
+
+/// How often a fault looks at a changing page before it lets the program try again.
+const LOOKS: usize = 64;
+
+/// What a page's rights say to an access.
+pub(crate) fn forbidden(entry: Entry, want: Want) -> Option<Answer> {
+    if entry.kind() == Kind::Reserved {
+        return Some(Answer::Violation);
+    }
+    let rights = entry.rights();
+    if rights.is_guard() {
+        return Some(Answer::Guard);
+    }
+    let allowed = match want {
+        Want::Read => rights.allows_read(),
+        Want::Write => rights.allows_write(),
+        Want::Execute => rights.allows_execute(),
+    };
+    (!allowed).then_some(Answer::Violation)
+}
+
+/// Brings `page` of `arena` in for `want`.
+pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut WorkArea) -> Answer {
+    let set = arena.set();
+    let ahead = set.pages_ahead(page);
+    for _ in 0..LOOKS {
+        let entry = arena.entry(page).load();
+        if let Some(answer) = forbidden(entry, want) {
+            return answer;
+        }
+        if entry.kind() == Kind::Present && !entry.is_busy() {
+            return Answer::Again;
+        }
+        if entry.kind() == Kind::Fill && set.fill_huge(arena, page) {
+            return Answer::Again;
+        }
+        let wanted = if entry.is_busy() { 1 } else { run_length(arena, page, entry, ahead) };
+        let taken = set.take_frames(wanted, area);
+        let Some(taken) = taken else { return Answer::Lost(NonZeroI32::new(Errno::NOMEM.raw_os_error())) };
+        let extent = arena.lock_extent(ExtentNumber::of(page));
+        let outcome = act(extent, page, want, taken, area);
+        set.frames().give(taken - outcome.used);
+        set.wake_balancer_when_low();
+        if let Some(answer) = outcome.answer {
+            return answer;
+        }
+    }
+    Answer::Again
+}
+
+/// How many pages from `page` up look like it and may come in together, at most `ahead`, in its extent and arena.
+fn run_length(arena: &Arena, page: PageNumber, first: Entry, ahead: u64) -> u64 {
+    let end = ExtentNumber::of(page).pages().intersection(arena.range()).end();
+    let most = ahead.min(end.since(page).get());
+    let mut count = 1;
+    while count < most {
+        let next = arena.entry(page.plus(PageCount::new(count))).load();
+        if !continues(first, next, count) {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Whether `next`, `distance` pages above `first`, can come in with it.
+fn continues(first: Entry, next: Entry, distance: u64) -> bool {
+    if next.kind() != first.kind() || next.is_busy() || next.rights() != first.rights() {
+        return false;
+    }
+    match first.kind() {
+        Kind::Fill => next.location() == first.location(),
+        Kind::File => u64::from(next.location()) == u64::from(first.location()) + distance,
+        Kind::Pool => true,
+        _ => false,
+    }
+}
+
+/// What `act` did: frames used of those taken, and the fault's end, or `None` to look again.
+struct Outcome {
+    used: u64,
+    answer: Option<Answer>,
+}
+
+impl Outcome {
+    const LOOK_AGAIN: Self = Self { used: 0, answer: None };
+
+    const fn answer(answer: Answer) -> Self {
+        Self { used: 0, answer: Some(answer) }
+    }
+
+    const fn filled(pages: u64) -> Self {
+        Self { used: pages, answer: Some(Answer::Again) }
+    }
+}
+
+/// The extent is locked and `frames` frames are ours: does what the entry calls for.
+fn act(
+    extent: LockedExtent<'_>,
+    page: PageNumber,
+    want: Want,
+    frames: u64,
+    area: &mut WorkArea,
+) -> Outcome {
+    let entry = extent.entry(page).load();
+    if let Some(answer) = forbidden(entry, want) {
+        return Outcome::answer(answer);
+    }
+    if entry.is_busy() {
+        extent.wait_for_busy_page();
+        return Outcome::LOOK_AGAIN;
+    }
+    let count = run_length(extent.arena(), page, entry, frames);
+    let run = PageRange::new(page, PageCount::new(count));
+    match entry.kind() {
+        Kind::Present => Outcome::answer(Answer::Again),
+        Kind::Fill => fill(&extent, run, entry, area),
+        Kind::Staged => take_back(&extent, page, entry, want),
+        Kind::Pool => unpack(&extent, run, area),
+        Kind::File => read(extent, run, entry, want, area),
+        Kind::Lost => Outcome::answer(Answer::Lost(None)),
+        Kind::Reserved => Outcome::answer(Answer::Violation),
+    }
+}
+
+/// Pages that hold one word, repeated: first touches, most of all.
+fn fill(extent: &LockedExtent<'_>, run: PageRange, entry: Entry, area: &mut WorkArea) -> Outcome {
+    let set = extent.arena().set();
+    let source = if entry.location() == 0 {
+        set.zeros()
+    } else {
+        let bounce = area.bounce_mut(run.count().as_usize());
+        repeat::fill(bounce, entry.location());
+        bounce.as_ptr()
+    };
+    let done = put(extent, run, source);
+    set.counters().zero_faults.add(1);
+    for page in done.pages() {
+        extent.entry(page).update(|entry| entry.moved_to(Kind::Present, 0));
+    }
+    settle(extent, run, done)
+}
+
+/// A page that left the mapping but still has its frame: a soft fault.
+fn take_back(extent: &LockedExtent<'_>, page: PageNumber, entry: Entry, want: Want) -> Outcome {
+    let set = extent.arena().set();
+    let frame = FrameNumber::new(entry.location());
+    // SAFETY: the entry names the frame and its extent is locked, so the frame stays.
+    let source = unsafe { set.staging().bytes(frame) }.as_ptr();
+    let run = PageRange::new(page, PageCount::ONE);
+    let done = put(extent, run, source);
+    if !done.is_empty() {
+        let stored = set.staging().disown(frame);
+        let copy = match stored {
+            Stored::Perhaps(slot) | Stored::At(Kind::File, slot) if want != Want::Write => Some(slot),
+            Stored::Perhaps(slot) | Stored::At(Kind::File, slot) => {
+                set.forget_slot(slot);
+                None
+            }
+            Stored::At(Kind::Pool, location) => {
+                set.forget_packed(PoolRef::from_bits(location));
+                None
+            }
+            _ => None,
+        };
+        extent.entry(page).update(|entry| match copy {
+            Some(slot) => entry.present_with_copy(slot),
+            None => entry.moved_to(Kind::Present, 0),
+        });
+        extent.set_flag(RESCUED);
+        set.counters().soft_faults.add(1);
+    }
+    settle(extent, run, done)
+}
+
+/// Pages in the compressed pool.
+fn unpack(extent: &LockedExtent<'_>, run: PageRange, area: &mut WorkArea) -> Outcome {
+    let set = extent.arena().set();
+    let bounce = area.bounce_mut(run.count().as_usize());
+    let mut good = 0;
+    for (page, target) in run.pages().zip(bounce.as_chunks_mut::<PAGE_SIZE>().0) {
+        let object = PoolRef::from_bits(extent.entry(page).load().location());
+        // SAFETY: the extent is locked and the page's entry names the object, so it stays.
+        if unsafe { set.pool().read(object, target) }.is_err() {
+            break;
+        }
+        good += 1;
+    }
+    if good == 0 {
+        extent.entry(run.start()).update(|entry| entry.moved_to(Kind::Lost, 0));
+        set.counters().lost.add(1);
+        return Outcome::answer(Answer::Lost(None));
+    }
+    let source = bounce.as_ptr();
+    let done = put(extent, PageRange::new(run.start(), PageCount::new(good)), source);
+    for page in done.pages() {
+        let before = extent.entry(page).update(|entry| entry.moved_to(Kind::Present, 0));
+        set.forget_packed(PoolRef::from_bits(before.location()));
+    }
+    set.counters().pool_faults.add(1);
+    settle(extent, run, done)
+}
+
+/// Pages in the page file: read with the extent unlocked, the pages marked busy meanwhile.
+fn read(
+    extent: LockedExtent<'_>,
+    run: PageRange,
+    entry: Entry,
+    want: Want,
+    area: &mut WorkArea,
+) -> Outcome {
+    let arena = extent.arena();
+    let set = arena.set();
+    let number = extent.number();
+    for page in run.pages() {
+        extent.entry(page).update(Entry::busy);
+    }
+    drop(extent);
+    let slot = entry.location();
+    let count = run.count().as_usize();
+    let outcome = set.read_slots(slot, area.bounce_mut(count));
+    let extent = arena.lock_extent(number);
+    let mut good = 0;
+    while good < count && outcome.is_good(good) {
+        good += 1;
+    }
+    let source = area.bounce_address(0);
+    let done = put(&extent, PageRange::new(run.start(), PageCount::new(good as u64)), source);
+    for (place, page) in run.pages().enumerate() {
+        if done.contains(page) {
+            // The slot keeps the same bytes; should the page leave unchanged, it need not be written again. A page
+            // that is about to be written to will have changed.
+            let keeps = place != 0 || want != Want::Write;
+            let own = slot.wrapping_add(place as u32);
+            extent.entry(page).update(|entry| match keeps {
+                true => entry.present_with_copy(own),
+                false => entry.moved_to(Kind::Present, 0),
+            });
+            if !keeps {
+                set.forget_slot(own);
+            }
+        } else if place == 0 && good == 0 {
+            extent.entry(page).update(|entry| entry.moved_to(Kind::Lost, 0));
+            set.counters().lost.add(1);
+        } else {
+            extent.entry(page).update(Entry::not_busy);
+        }
+    }
+    set.counters().hard_faults.add(1);
+    set.counters().pages_in.add(good as u64);
+    extent.wake_waiters();
+    if good == 0 {
+        return Outcome::answer(Answer::Lost(outcome.error()));
+    }
+    settle(&extent, run, done)
+}
+
+/// Copies bytes into the mapping; the pages that arrived. Write-protected where the rights forbid writing.
+fn put(extent: &LockedExtent<'_>, run: PageRange, source: *const u8) -> PageRange {
+    let set = extent.arena().set();
+    let writable = extent.entry(run.start()).load().rights().allows_write();
+    let mode = if writable { CopyMode::DO_NOT_WAKE } else { CopyMode::DO_NOT_WAKE | CopyMode::WRITE_PROTECTED };
+    let mut done = PageCount::ZERO;
+    for _ in 0..LOOKS {
+        let rest = PageRange::between(run.start().plus(done), run.end());
+        if rest.is_empty() {
+            break;
+        }
+        let from = source.wrapping_add(done.as_usize() * PAGE_SIZE);
+        // SAFETY: `source` has bytes for the whole run (each caller's), and the run lies in the locked extent of a
+        // registered arena whose entries say that these bytes belong there.
+        let progress = unsafe { set.userfaultfd().copy(rest, from, mode) };
+        done += progress.done_pages();
+        match progress.error {
+            None => break,
+            // Part was done, or the mapping is in flux: ask again.
+            Some(Errno::AGAIN) => {}
+            // There already: an earlier try was cut short after the page had arrived.
+            Some(Errno::EXIST) => done += PageCount::ONE,
+            Some(Errno::BADF | Errno::NOTTY | Errno::INVAL) if set.recover_descriptor() => {}
+            Some(Errno::NOMEM) => core::hint::spin_loop(),
+            Some(_) => break,
+        }
+    }
+    PageRange::new(run.start(), done)
+}
+
+/// The end of a fill: the extent enters the queue; frames are used for what arrived.
+fn settle(extent: &LockedExtent<'_>, run: PageRange, done: PageRange) -> Outcome {
+    if done.is_empty() {
+        return Outcome::LOOK_AGAIN;
+    }
+    debug_assert!(run.covers(done));
+    if !extent.set_flag(QUEUED) {
+        let rescued = extent.clear_flag(RESCUED);
+        extent.arena().set().enqueue(extent.number(), rescued);
+    }
+    Outcome::filled(done.count().get())
+}
+
+/// Copies a page's bytes to `target` wherever they are, without bringing the page in (for debuggers and `fork`).
+pub(crate) fn peek(arena: &Arena, page: PageNumber, area: &mut WorkArea, target: &mut [u8; PAGE_SIZE]) -> bool {
+    let set = arena.set();
+    for _ in 0..LOOKS {
+        let extent = arena.lock_extent(ExtentNumber::of(page));
+        let entry = extent.entry(page).load();
+        if entry.is_busy() {
+            extent.wait_for_busy_page();
+            continue;
+        }
+        return match entry.kind() {
+            Kind::Reserved | Kind::Lost => false,
+            Kind::Fill => {
+                repeat::fill(target, entry.location());
+                true
+            }
+            Kind::Present => {
+                // SAFETY: the page is present and its extent locked, so it stays; the program may write beside us,
+                // as with any debugger.
+                unsafe { core::ptr::copy_nonoverlapping(page.address() as *const u8, target.as_mut_ptr(), PAGE_SIZE) };
+                true
+            }
+            Kind::Staged => {
+                // SAFETY: as in `take_back`.
+                target.copy_from_slice(unsafe { set.staging().bytes(FrameNumber::new(entry.location())) });
+                true
+            }
+            // SAFETY: as in `unpack`.
+            Kind::Pool => unsafe { set.pool().read(PoolRef::from_bits(entry.location()), target) }.is_ok(),
+            Kind::File => {
+                let outcome = set.read_slots(entry.location(), area.bounce_mut(1));
+                target.copy_from_slice(area.bounce_mut(1));
+                outcome.is_good(0)
+            }
+        };
+    }
+    false
+}

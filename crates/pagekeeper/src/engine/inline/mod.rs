@@ -1,0 +1,191 @@
+//! The inline engine: the faulting thread answers its own faults.
+//!
+//! Memory is registered with userfaultfd in SIGBUS mode: touching a page that is not in the mapping is a signal on the
+//! touching thread, whose handler brings the page in. No thread is woken, several threads fault in parallel, an
+//! ordinary user may do it, and the pager knows of every page: the RAM budget is exact, pages are
+//! packed and checked on the way out.
+//!
+//! The kernel's own touches of a page that is out fail with `EFAULT`; `kernel_touch` brings buffers in around system
+//! calls.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`entry`] | a page's eight bytes |
+//! | [`extent`] | 64 pages: the unit of locking and of leaving |
+//! | [`arena`] | a registered mapping and its tables |
+//! | [`frames`] | the budget |
+//! | [`working_set`] | a budget with everything that serves it |
+//! | [`handler`] | from the signal to the fault |
+//! | [`fault`] | in: from the entry to the page |
+//! | [`out`] | out: evict, clean, recycle |
+//! | [`staging`] | modified and standby lists |
+//! | [`storage`] | what is asked of the page files and the pool |
+//! | [`spill`] | from the pool to the page file |
+//! | [`balance`] | the background thread |
+//! | [`change`] | commit, decommit, protect, lock, trim |
+//! | [`pin`] | pages held in memory for the kernel |
+//! | [`work_area`] | bounce pages, codec tables and stacks |
+
+use std::sync::Arc;
+
+use pagekeeper_model::Protection;
+use pagekeeper_store::page_file::PageFiles;
+use pagekeeper_sys::signal;
+use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
+
+use self::arena::Arena;
+use self::working_set::{MINIMUM_RAM, Shape, WorkingSet};
+use super::{Change, Engine, EngineBudget, EngineKind, Residence};
+use crate::error::EngineError;
+use crate::registry::{self, Reading, Registered};
+use crate::statistics::EngineStatistics;
+
+pub(crate) mod arena;
+mod balance;
+mod change;
+mod descriptor;
+mod entry;
+mod extent;
+mod fault;
+mod frames;
+pub(crate) mod handler;
+mod out;
+pub(crate) mod pin;
+mod repeat;
+mod spill;
+mod staging;
+mod storage;
+mod work_area;
+pub(crate) mod working_set;
+
+
+/// One working set and the arenas that it serves.
+pub(crate) struct InlineEngine {
+    space: u64,
+    set: Arc<WorkingSet>,
+}
+
+impl InlineEngine {
+    /// The smallest RAM budget.
+    pub(crate) const MINIMUM_RAM: PageCount = MINIMUM_RAM;
+
+    /// An engine with a budget of `ram`, paging to `files`.
+    pub(crate) fn new(space: u64, ram: PageCount, files: Arc<PageFiles>) -> Result<Self, EngineError> {
+        install_handler()?;
+        Ok(Self { space, set: WorkingSet::start(ram, files)? })
+    }
+
+    /// How much of a RAM budget commit may count on.
+    pub(crate) fn promisable(ram: PageCount) -> PageCount {
+        Shape::usable(ram)
+    }
+
+    /// Runs `with` on the arena of `range`. The space gives only ranges inside one allocation of this engine.
+    fn with_arena<R>(&self, range: PageRange, with: impl FnOnce(&Arena) -> R) -> Option<R> {
+        let reading = Reading::begin();
+        let arena = reading.find_inline(range.start());
+        debug_assert!(arena.is_some(), "the space gave a range that is in no arena");
+        arena.map(with)
+    }
+}
+
+/// Installs the process's fault handler, once.
+#[allow(unsafe_code, reason = "UNSAFETY: the handler keeps the rules of a fault handler")]
+pub(crate) fn install_handler() -> Result<(), EngineError> {
+    // SAFETY: `on_fault` decides by address first, works on a stack of its own, allocates nothing, takes futex locks only
+    // and touches no paged memory.
+    unsafe { signal::install(handler::on_fault) }
+        .map_err(|errno| EngineError::Kernel { call: "rt_sigaction", errno })
+}
+
+impl Engine for InlineEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Inline
+    }
+
+    fn open_arena(&self, at: Option<PageNumber>, pages: PageCount) -> Result<PageRange, EngineError> {
+        let arena = Arc::new(Arena::open(&self.set, at, pages)?);
+        let range = arena.range();
+        registry::insert(Registered { range, space: self.space, inline: Some(arena) });
+        Ok(range)
+    }
+
+    fn close_arena(&self, arena: PageRange) {
+        registry::remove(arena);
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
+        let Some(first) = changes.first() else { return Ok(()) };
+        self.with_arena(first.range, |arena| change::apply(arena, changes)).unwrap_or(Ok(()))
+    }
+
+    fn decommit(&self, changes: &[Change]) {
+        for change in changes.iter().filter(|change| change.before.is_committed()) {
+            self.with_arena(change.range, |arena| change::decommit(arena, change));
+        }
+    }
+
+    fn protect(&self, changes: &[Change]) -> Result<(), EngineError> {
+        self.commit(changes)
+    }
+
+    fn release(&self, allocation: PageRange, committed: &[Change]) {
+        self.decommit(committed);
+        if !committed.is_empty() {
+            self.with_arena(allocation, |arena| arena.forget_entries(allocation));
+        }
+    }
+
+    fn disarm_guard(&self, page: PageNumber, remaining: Protection) -> Result<(), EngineError> {
+        let range = PageRange::new(page, PageCount::ONE);
+        self.with_arena(range, |arena| change::disarm(arena, page, remaining));
+        Ok(())
+    }
+
+    fn lock(&self, range: PageRange) -> Result<(), EngineError> {
+        self.with_arena(range, |arena| change::lock(arena, range)).unwrap_or(Ok(()))
+    }
+
+    fn unlock(&self, range: PageRange) {
+        self.with_arena(range, |arena| change::unlock(arena, range));
+    }
+
+    fn prefetch(&self, range: PageRange) {
+        self.with_arena(range, |arena| pin::prefetch(arena, range));
+    }
+
+    fn discard(&self, range: PageRange) {
+        self.with_arena(range, |arena| change::discard(arena, range));
+    }
+
+    fn trim(&self, range: PageRange) {
+        self.with_arena(range, |arena| change::trim(arena, range));
+    }
+
+    fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {
+        self.with_arena(range, |arena| change::residence(arena, range, visit));
+    }
+
+    fn health(&self) -> Result<(), EngineError> {
+        self.set.health()
+    }
+
+    fn set_budget(&self, budget: EngineBudget) {
+        self.set.set_ram(budget.ram);
+        self.set.settle();
+    }
+
+    fn overhead(&self) -> ByteCount {
+        ByteCount::new(self.set.overhead())
+    }
+
+    fn statistics(&self) -> EngineStatistics {
+        self.set.statistics()
+    }
+}
+
+impl Drop for InlineEngine {
+    fn drop(&mut self) {
+        self.set.shut_down();
+    }
+}

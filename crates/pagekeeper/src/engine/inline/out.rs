@@ -1,0 +1,448 @@
+//! The way out: evict an extent, clean what left, recycle its frames.
+//!
+//! ```text
+//! mapping --evict: one move--> modified --clean: pool or page file--> standby --recycle: one call--> frames
+//! ```
+//!
+//! Done by the balancer in the background and, when there are no frames, by the faulting thread itself.
+
+#![allow(unsafe_code, reason = "UNSAFETY: moves pages out of registered arenas, reads and drops staged frames")]
+
+use pagekeeper_store::codec::{self, Compressed};
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::map::{Advice, advise};
+use pagekeeper_sys::userfaultfd::{CopyMode, MoveMode, UffdFeatures};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
+
+use super::arena::Arena;
+use super::entry::Kind;
+use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED};
+use crate::registry::Reading;
+use super::repeat;
+use super::staging::{List, SlotNumber, Stored};
+use super::work_area::WorkArea;
+use super::working_set::WorkingSet;
+
+/// How often the kernel may say "ask again" before an extent is left alone.
+const MOVE_TRIES: usize = 32;
+/// How many runs of slots may refuse a write before the pages stay in memory.
+const WRITE_TRIES: usize = 3;
+/// Victims looked at in one search.
+const VICTIMS: usize = 4096;
+
+impl WorkingSet {
+    /// Frames for a fault: `wanted` if they are there, else as few as one, throwing something out when there is none.
+    /// `None` when nothing could be thrown out for a long time: everything is pinned, locked, or cannot be written.
+    pub(crate) fn take_frames(&self, wanted: u64, area: &mut WorkArea) -> Option<u64> {
+        let mut idle_rounds = 0_u32;
+        loop {
+            if self.frames().take_for_fault(wanted) {
+                return Some(wanted);
+            }
+            // Whoever wants many is filling or scanning: one eviction gives room for all of them.
+            let made_room = wanted > 1 && self.make_room(area);
+            if made_room && self.frames().take_for_fault(wanted) {
+                return Some(wanted);
+            }
+            if wanted > 1 && self.frames().take_for_fault(1) {
+                return Some(1);
+            }
+            if made_room || self.make_room(area) {
+                idle_rounds = 0;
+                continue;
+            }
+            idle_rounds += 1;
+            if idle_rounds > 2_000 {
+                return None;
+            }
+            // Others hold everything that could leave: they are at work, or pinned it for a moment.
+            self.wake_balancer.set();
+            pagekeeper_sys::time::pause(core::time::Duration::from_micros(u64::from(
+                idle_rounds.min(50) * 20,
+            )));
+        }
+    }
+
+    /// One step towards free frames; whether there was one to take.
+    pub(crate) fn make_room(&self, area: &mut WorkArea) -> bool {
+        if let Some(slot) = self.staging().take(List::Standby) {
+            self.recycle(slot);
+            return true;
+        }
+        if let Some(slot) = self.staging().take(List::Modified) {
+            return self.clean_and(slot, area, true);
+        }
+        match self.evict_next(self.batch()) {
+            Some(slot) => self.clean_and(slot, area, true),
+            None => self.pool().give_back_cached(self.frames()) > 0,
+        }
+    }
+
+    /// Cleans an owned slot and, when asked, recycles it at once; else it stands by. Whether it came clean.
+    pub(crate) fn clean_and(&self, slot: SlotNumber, area: &mut WorkArea, recycle: bool) -> bool {
+        if !self.clean(slot, area) {
+            self.staging().put(List::Modified, slot);
+            return false;
+        }
+        if recycle {
+            self.recycle(slot);
+        } else {
+            self.staging().put(List::Standby, slot);
+        }
+        true
+    }
+
+    /// Moves the next victim's pages, at most `most`, into a slot, which the caller owns then.
+    pub(crate) fn evict_next(&self, most: u64) -> Option<SlotNumber> {
+        let slot = self.staging().take(List::Free)?;
+        let reading = Reading::begin();
+        for _ in 0..VICTIMS {
+            let Some(number) = self.next_victim() else { break };
+            let Some(arena) = self.arena_of(&reading, number) else { continue };
+            let extent = arena.lock_extent(number);
+            extent.clear_flag(QUEUED);
+            let moved = self.move_out(&extent, extent.pages(), slot, most);
+            self.requeue_if_pages_stayed(&extent);
+            drop(extent);
+            if moved > 0 {
+                return Some(slot);
+            }
+        }
+        self.staging().put(List::Free, slot);
+        None
+    }
+
+    /// The arena of an extent, if it is (still) one of ours. An arena may start or end inside an extent.
+    fn arena_of<'reading>(
+        &self,
+        reading: &'reading Reading,
+        number: ExtentNumber,
+    ) -> Option<&'reading Arena> {
+        let pages = number.pages();
+        let arena = [0, 16, 32, 48]
+            .into_iter()
+            .find_map(|step| reading.find_inline(pages.start().plus(PageCount::new(step))))?;
+        core::ptr::eq(&**arena.set(), self).then_some(arena)
+    }
+
+    pub(crate) fn requeue_if_pages_stayed(&self, extent: &LockedExtent<'_>) {
+        let stayed =
+            extent.pages().pages().any(|page| extent.entry(page).load().kind() == Kind::Present);
+        if stayed && !extent.set_flag(QUEUED) {
+            self.requeue(extent.number());
+        }
+    }
+
+    /// Moves evictable pages of `range`, at most `most`, from a locked extent into an owned slot; how many.
+    pub(crate) fn move_out(
+        &self,
+        extent: &LockedExtent<'_>,
+        range: PageRange,
+        slot: SlotNumber,
+        most: u64,
+    ) -> u64 {
+        self.staging().begin(slot, extent.number());
+        let mut moved = 0;
+        let mut at = range.start();
+        while at < range.end() && moved < most {
+            let Some(run) = next_run(extent, PageRange::between(at, range.end()), most - moved) else {
+                break;
+            };
+            moved += self.move_run(extent, run, slot);
+            at = run.end();
+        }
+        moved
+    }
+
+    /// Moves one run, in which every page is evictable or absent.
+    fn move_run(&self, extent: &LockedExtent<'_>, run: PageRange, slot: SlotNumber) -> u64 {
+        let first_place = run.start().since(extent.number().first_page());
+        let base = self.staging().range(slot).start();
+        let mut moved = 0;
+        let mut rest = run;
+        for _ in 0..MOVE_TRIES {
+            let place = first_place + rest.start().since(run.start());
+            let to = base.plus(place);
+            let (done, error) = if self.userfaultfd().features().contains(UffdFeatures::MOVE) {
+                // SAFETY: the extent is locked and its pages are not pinned, so no one but the program looks at them,
+                // and its accesses fault and wait. The slot's frames are ours and absent.
+                let progress = unsafe {
+                    self.userfaultfd().move_pages(
+                        to,
+                        rest,
+                        MoveMode::ALLOW_HOLES | MoveMode::DO_NOT_WAKE,
+                    )
+                };
+                (progress.done_pages(), progress.error)
+            } else {
+                self.copy_out(extent, rest, to)
+            };
+            moved += self.note_moved(extent, PageRange::new(rest.start(), done), slot);
+            rest = PageRange::between(rest.start().plus(done), rest.end());
+            match error {
+                None => break,
+                Some(Errno::AGAIN) => {}
+                Some(Errno::BADF | Errno::NOTTY | Errno::INVAL) if self.recover_descriptor() => {}
+                // Pinned by the kernel, shared with a child, or something else in its way: it stays, the next one goes.
+                Some(_) => rest = PageRange::between(rest.start().plus(PageCount::ONE), rest.end()),
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        moved
+    }
+
+    /// Without `UFFDIO_MOVE`: protect, copy, drop. Only on a synchronous write-protect descriptor is that safe:
+    /// a write in between faults and waits for the extent.
+    fn copy_out(
+        &self,
+        extent: &LockedExtent<'_>,
+        run: PageRange,
+        to: PageNumber,
+    ) -> (PageCount, Option<Errno>) {
+        let absent = |page: &PageNumber| extent.entry(*page).load().kind() != Kind::Present;
+        let holes = run.pages().take_while(absent).count() as u64;
+        if holes > 0 {
+            let again = (holes < run.count().get()).then_some(Errno::AGAIN);
+            return (PageCount::new(holes), again);
+        }
+        let present = run.pages().take_while(|page| !absent(page)).count() as u64;
+        let part = PageRange::new(run.start(), PageCount::new(present));
+        // SAFETY: the part lies in the locked extent; a write to it waits from here on.
+        if let Err(errno) = unsafe { self.userfaultfd().write_protect(part, true) } {
+            return (PageCount::ZERO, Some(errno));
+        }
+        let target = PageRange::new(to, part.count());
+        // SAFETY: the source is present and protected; the target are absent frames of our slot.
+        let progress = unsafe {
+            self.userfaultfd().copy(target, part.address() as *const u8, CopyMode::DO_NOT_WAKE)
+        };
+        let copied = PageRange::new(part.start(), progress.done_pages());
+        if !copied.is_empty() {
+            // SAFETY: the pages are copied and nobody could write to them since.
+            let _ = unsafe { advise(copied, Advice::Discard) };
+        }
+        let error = progress.error.or((present < run.count().get()).then_some(Errno::AGAIN));
+        (copied.count(), error)
+    }
+
+    /// The pages of `done` (holes apart) are in the slot now.
+    fn note_moved(&self, extent: &LockedExtent<'_>, done: PageRange, slot: SlotNumber) -> u64 {
+        let mut moved = 0;
+        for page in done.pages() {
+            let cell = extent.entry(page);
+            let entry = cell.load();
+            if entry.kind() != Kind::Present {
+                continue;
+            }
+            let frame = slot.frame(page.get() % EXTENT_PAGES);
+            let stored =
+                if entry.has_copy() { Stored::Perhaps(entry.location()) } else { Stored::No };
+            self.staging().receive(frame, page, stored);
+            cell.update(|entry| entry.moved_to(Kind::Staged, frame.get()));
+            moved += 1;
+        }
+        moved
+    }
+
+    /// Stores every page of an owned slot somewhere; whether that worked for all.
+    pub(crate) fn clean(&self, slot: SlotNumber, area: &mut WorkArea) -> bool {
+        let mut found = [Stored::No; EXTENT_PAGES as usize];
+        let mut to_file = 0_u64;
+        let mut copies = Copies::default();
+        for place in 0..EXTENT_PAGES {
+            let frame = slot.frame(place);
+            let Some(owner) = self.staging().owner(frame) else { continue };
+            let stored = self.staging().stored(frame);
+            // SAFETY: we own the slot, and the frame has an owner, so it holds memory.
+            let page = unsafe { self.staging().bytes(frame) };
+            let result = match stored {
+                Stored::At(..) => continue,
+                Stored::Perhaps(copy) if self.slot_holds(copy, page) => {
+                    self.counters().clean_drops.add(1);
+                    copies.kept |= 1 << place;
+                    Stored::At(Kind::File, copy)
+                }
+                Stored::Perhaps(_) => {
+                    copies.outdated |= 1 << place;
+                    self.pack(page, owner, area)
+                }
+                Stored::No => self.pack(page, owner, area),
+            };
+            if result == Stored::No {
+                to_file |= 1 << place;
+            }
+            found[place as usize] = result;
+        }
+        let clean = self.write_out(slot, to_file, &mut found);
+        self.publish(slot, &found, copies);
+        clean
+    }
+
+    /// Packs one page: as a word, or into the pool; `No` when it has to go to the page file.
+    fn pack(&self, page: &codec::Page, owner: PageNumber, area: &mut WorkArea) -> Stored {
+        let packed = match codec::compress(page, &mut area.codec) {
+            Compressed::Same(word) => match repeat::half(word) {
+                Some(word) => return Stored::At(Kind::Fill, word),
+                None => self.pool().insert(&repeat::packed(word), owner, self.frames()),
+            },
+            Compressed::Packed(bytes) if !self.pool_is_full() => {
+                self.pool().insert(bytes, owner, self.frames())
+            }
+            Compressed::Packed(_) | Compressed::Incompressible => None,
+        };
+        packed.map_or(Stored::No, |object| Stored::At(Kind::Pool, object.bits()))
+    }
+
+    /// Writes the pages named by `places` to the page file, as many neighbours together as slots allow.
+    fn write_out(&self, slot: SlotNumber, places: u64, found: &mut [Stored; EXTENT_PAGES as usize]) -> bool {
+        let mut left = places;
+        let mut failures = 0;
+        while left != 0 && failures < WRITE_TRIES {
+            let Some(run) = self.take_slots(left.count_ones()) else {
+                if self.drop_copies() {
+                    continue;
+                }
+                return false;
+            };
+            let chosen = lowest_bits(left, run.count);
+            // SAFETY: as in `clean`.
+            let pages = bits(chosen).map(|place| unsafe { self.staging().bytes(slot.frame(place)) });
+            if self.write_slots(run, pages).is_err() {
+                failures += 1;
+                continue;
+            }
+            for (place, stored) in bits(chosen).zip(run.slots()) {
+                found[place as usize] = Stored::At(Kind::File, stored.bits());
+            }
+            self.counters().pages_out.add(u64::from(run.count));
+            self.clear_write_error();
+            left &= !chosen;
+        }
+        left == 0
+    }
+
+    /// Notes where the slot's pages are stored, for those that are still staged; drops what was stored in vain.
+    fn publish(&self, slot: SlotNumber, found: &[Stored; EXTENT_PAGES as usize], copies: Copies) {
+        let number = self.staging().extent(slot);
+        let reading = Reading::begin();
+        let extent = self.arena_of(&reading, number).map(|arena| arena.lock_extent(number));
+        for (place, stored) in found.iter().enumerate() {
+            let Stored::At(kind, location) = *stored else { continue };
+            let frame = slot.frame(place as u64);
+            let still = extent.is_some() && self.staging().owner(frame).is_some();
+            if !still {
+                // A copy that was there before went with the page; anything else was stored just now, for nobody.
+                if copies.kept & (1 << place) == 0 {
+                    self.forget(kind, location);
+                }
+                continue;
+            }
+            if copies.outdated & (1 << place) != 0
+                && let Stored::Perhaps(old) = self.staging().stored(frame)
+            {
+                self.forget_slot(old);
+            }
+            self.staging().set_stored(frame, *stored);
+        }
+    }
+
+    /// Gives the frames of an owned, clean slot back; how many.
+    pub(crate) fn recycle(&self, slot: SlotNumber) -> u64 {
+        let number = self.staging().extent(slot);
+        let reading = Reading::begin();
+        if let Some(arena) = self.arena_of(&reading, number) {
+            let extent = arena.lock_extent(number);
+            for place in 0..EXTENT_PAGES {
+                let frame = slot.frame(place);
+                let Some(owner) = self.staging().owner(frame) else { continue };
+                let Stored::At(kind, location) = self.staging().stored(frame) else {
+                    // Not clean after all: its frame is the only place where it is.
+                    debug_assert!(false, "an unclean slot was to be recycled");
+                    drop(extent);
+                    self.staging().put(List::Modified, slot);
+                    return 0;
+                };
+                self.staging().disown(frame);
+                extent.entry(owner).update(|entry| entry.moved_to(kind, location));
+            }
+        }
+        let frames = self.staging().empty(slot);
+        self.frames().give(frames);
+        self.staging().put(List::Free, slot);
+        frames
+    }
+
+    /// Slots of the page file are short: gives up those that only spare a second write of a page that is in memory.
+    /// Whether any was given up.
+    fn drop_copies(&self) -> bool {
+        let reading = Reading::begin();
+        let mut dropped = 0;
+        for _ in 0..VICTIMS {
+            let Some(number) = self.next_victim() else { break };
+            let Some(arena) = self.arena_of(&reading, number) else { continue };
+            let extent = arena.lock_extent(number);
+            for page in extent.pages().pages() {
+                let gone = extent.entry(page).try_update(|entry| {
+                    (entry.kind() == Kind::Present && entry.has_copy())
+                        .then(|| entry.moved_to(Kind::Present, 0))
+                });
+                if let Ok(before) = gone {
+                    self.forget_slot(before.location());
+                    dropped += 1;
+                }
+            }
+            // Back to the end of the queue: it did not leave.
+            self.requeue(number);
+            if dropped >= EXTENT_PAGES {
+                break;
+            }
+        }
+        dropped > 0
+    }
+}
+
+/// Of the pages of a slot, one bit each: what became of the page-file copies that they had come in with.
+#[derive(Clone, Copy, Default)]
+struct Copies {
+    /// Still the same bytes: nothing needs to be written.
+    kept: u64,
+    /// Outdated: the slot is free once the page is stored elsewhere.
+    outdated: u64,
+}
+
+/// The numbers of the bits that are set, upwards.
+fn bits(mut word: u64) -> impl Iterator<Item = u64> {
+    core::iter::from_fn(move || {
+        let bit = u64::from(word.trailing_zeros());
+        word &= word.wrapping_sub(1);
+        (bit < 64).then_some(bit)
+    })
+}
+
+/// The lowest `count` bits that are set.
+fn lowest_bits(word: u64, count: u32) -> u64 {
+    bits(word).take(count as usize).fold(0, |chosen, bit| chosen | 1 << bit)
+}
+
+/// The first run in `range` that may be moved by one call: present and evictable pages, holes between them allowed, ending
+/// before a page that has to stay, and with at most `most` pages in it.
+fn next_run(extent: &LockedExtent<'_>, range: PageRange, most: u64) -> Option<PageRange> {
+    let evictable = |page: &PageNumber| extent.entry(*page).load().is_evictable();
+    let start = range.pages().find(evictable)?;
+    let mut end = start;
+    let mut count = 0;
+    for page in PageRange::between(start, range.end()).pages() {
+        let entry = extent.entry(page).load();
+        if entry.kind() != Kind::Present {
+            continue;
+        }
+        if !entry.is_evictable() || count == most {
+            break;
+        }
+        end = page;
+        count += 1;
+    }
+    Some(PageRange::between(start, end.plus(PageCount::ONE)))
+}

@@ -1,0 +1,290 @@
+//! The engine's record: arenas, their opened pieces, and what is charged to whom.
+//!
+//! Guarded by one mutex, which is taken in user context only (no fault of this engine ever comes to us). The
+//! space lock lies outside it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
+
+use super::files::{Files, Run};
+use super::kernel::{Kernel, Markers};
+use super::page_set::PIECE_PAGES;
+use super::piece::{Nature, Piece, Place, piece_number};
+use crate::error::EngineError;
+
+/// Empty pieces that stay open, so that a page committed and decommitted in turn does not open and close a piece
+/// each time.
+const EMPTY_PIECES_KEPT: usize = 8;
+
+/// An inaccessible stretch of address space, some pieces of which are open.
+#[derive(Debug)]
+pub(super) struct Arena {
+    pub(super) range: PageRange,
+    /// By the number of their 2 MiB.
+    pub(super) pieces: BTreeMap<u64, Box<Piece>>,
+}
+
+impl Arena {
+    /// What of the 2 MiB with this number lies in the arena.
+    pub(super) fn piece_range(&self, number: u64) -> PageRange {
+        let start = PageNumber::new(number * PIECE_PAGES as u64);
+        self.range.intersection(PageRange::new(start, PageCount::new(PIECE_PAGES as u64)))
+    }
+}
+
+/// What the budget is charged with, in pages.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// The RAM budget.
+    pub(super) ram: u64,
+    pub(super) anonymous_share_percent: u8,
+    /// Charged to the anonymous share: every page of every anonymous piece, committed or not, because a piece
+    /// never changes its nature and must be able to take all its commits.
+    pub(super) anonymous_charged: u64,
+    /// Committed in anonymous pieces: the most that they can have resident.
+    pub(super) anonymous_committed: u64,
+    /// Committed in file pieces.
+    pub(super) file_committed: u64,
+    /// Pinned by `lock`, of either nature.
+    pub(super) locked: u64,
+}
+
+impl Account {
+    /// The anonymous share in pages. Without a page file everything is anonymous.
+    pub(super) fn anonymous_share(&self, files_are_possible: bool) -> u64 {
+        if files_are_possible {
+            self.ram * u64::from(self.anonymous_share_percent) / 100
+        } else {
+            self.ram
+        }
+    }
+}
+
+/// A piece that a queue speaks of, if it still is that piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PieceKey {
+    pub(super) page: PageNumber,
+    pub(super) number: u64,
+}
+
+/// Everything that the mutex guards.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) arenas: BTreeMap<u64, Arena>,
+    pub(super) account: Account,
+    pub(super) files: Files,
+    pub(super) markers: Markers,
+    /// Whether `markers.file` has been found out.
+    pub(super) file_markers_known: bool,
+    /// File pieces in the order in which they are looked at for victims.
+    pub(super) clock: VecDeque<PieceKey>,
+    pub(super) file_pieces: u64,
+    empties: VecDeque<PieceKey>,
+    next_number: u64,
+}
+
+impl Book {
+    pub(super) fn new(account: Account, files: Files, markers: Markers) -> Self {
+        Self {
+            arenas: BTreeMap::new(),
+            account,
+            files,
+            markers,
+            file_markers_known: !markers.file,
+            clock: VecDeque::new(),
+            file_pieces: 0,
+            empties: VecDeque::new(),
+            next_number: 1,
+        }
+    }
+
+    /// A number that no piece had before.
+    pub(super) fn fresh_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Whether pieces of that nature are fenced by markers; by `PROT_NONE` otherwise.
+    pub(super) fn has_markers(&self, nature: Nature) -> bool {
+        match nature {
+            Nature::Anonymous => self.markers.anonymous,
+            Nature::File(_) => self.markers.file,
+        }
+    }
+
+    pub(super) fn arena(&self, page: PageNumber) -> Option<&Arena> {
+        let (_, arena) = self.arenas.range(..=page.get()).next_back()?;
+        arena.range.contains(page).then_some(arena)
+    }
+
+    pub(super) fn arena_mut(&mut self, page: PageNumber) -> Option<&mut Arena> {
+        let (_, arena) = self.arenas.range_mut(..=page.get()).next_back()?;
+        arena.range.contains(page).then_some(arena)
+    }
+
+    pub(super) fn piece(&self, page: PageNumber) -> Option<&Piece> {
+        self.arena(page)?.pieces.get(&piece_number(page)).map(|piece| &**piece)
+    }
+
+    pub(super) fn piece_mut(&mut self, page: PageNumber) -> Option<&mut Piece> {
+        self.arena_mut(page)?.pieces.get_mut(&piece_number(page)).map(|piece| &mut **piece)
+    }
+
+    /// The piece that a queue means, unless that is gone.
+    pub(super) fn piece_by_key(&mut self, key: PieceKey) -> Option<&mut Piece> {
+        self.piece_mut(key.page).filter(|piece| piece.number == key.number)
+    }
+
+    /// Enters a piece that has just been mapped.
+    pub(super) fn enter(&mut self, piece: Piece) {
+        let key = PieceKey { page: piece.range.start(), number: piece.number };
+        let count = piece.range.count().get();
+        let committed = piece.committed.count();
+        match piece.nature {
+            Nature::Anonymous => {
+                self.account.anonymous_charged += count;
+                self.account.anonymous_committed += committed;
+            }
+            Nature::File(_) => {
+                self.account.file_committed += committed;
+                self.file_pieces += 1;
+                self.clock.push_back(key);
+            }
+        }
+        if let Some(arena) = self.arena_mut(key.page) {
+            arena.pieces.insert(piece_number(key.page), Box::new(piece));
+        }
+    }
+
+    /// Closes pieces in which nothing is committed: `keys` upwards. Where the kernel refuses, a piece stays
+    /// open, empty.
+    pub(super) fn close_pieces(&mut self, kernel: &Kernel, keys: &[PieceKey]) {
+        let mut rest = keys;
+        while let Some(&first) = rest.first() {
+            let mut end = self.piece_end(first);
+            let mut count = 1;
+            while let Some(next) = rest.get(count)
+                && Some(next.page) == end
+            {
+                end = self.piece_end(*next);
+                count += 1;
+            }
+            if let Some(end) = end
+                && kernel.close(PageRange::between(first.page, end)).is_ok()
+            {
+                self.forget_pieces(&rest[..count]);
+            }
+            rest = &rest[count..];
+        }
+    }
+
+    fn piece_end(&self, key: PieceKey) -> Option<PageNumber> {
+        self.piece(key.page).map(|piece| piece.range.end())
+    }
+
+    /// Strikes out pieces whose mapping is gone, and gives their places and charges back.
+    pub(super) fn forget_pieces(&mut self, keys: &[PieceKey]) {
+        let mut runs: Vec<Run> = Vec::new();
+        for key in keys {
+            let Some(arena) = self.arena_mut(key.page) else { continue };
+            let Some(piece) = arena.pieces.remove(&piece_number(key.page)) else { continue };
+            let committed = piece.committed.count();
+            self.account.locked -= piece.locked.count();
+            match piece.nature {
+                Nature::Anonymous => {
+                    self.account.anonymous_charged -= piece.range.count().get();
+                    self.account.anonymous_committed -= committed;
+                }
+                Nature::File(place) => {
+                    self.account.file_committed -= committed;
+                    self.file_pieces -= 1;
+                    append(&mut runs, place);
+                }
+            }
+        }
+        self.files.give_back(&runs);
+    }
+
+    /// A piece has become empty, and may be wanted again soon: it stays open for a while.
+    pub(super) fn keep_empty(&mut self, kernel: &Kernel, key: PieceKey) {
+        if !self.empties.contains(&key) {
+            self.empties.push_back(key);
+        }
+        if self.empties.len() > EMPTY_PIECES_KEPT
+            && let Some(oldest) = self.empties.pop_front()
+        {
+            self.close_if_empty(kernel, oldest);
+        }
+    }
+
+    /// Closes the empty pieces that were kept: all, or those that overlap `range`. Says whether there were any.
+    pub(super) fn close_empties(&mut self, kernel: &Kernel, range: Option<PageRange>) -> bool {
+        let before = self.empties.len();
+        let all = std::mem::take(&mut self.empties);
+        for key in all {
+            let overlaps = range.is_none_or(|range| {
+                self.piece(key.page).is_none_or(|piece| piece.range.overlaps(range))
+            });
+            if overlaps {
+                self.close_if_empty(kernel, key);
+            } else {
+                self.empties.push_back(key);
+            }
+        }
+        before > self.empties.len()
+    }
+
+    fn close_if_empty(&mut self, kernel: &Kernel, key: PieceKey) {
+        if self.piece_by_key(key).is_some_and(|piece| piece.committed.is_empty()) {
+            self.close_pieces(kernel, &[key]);
+        }
+    }
+
+    /// Every piece, upwards.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.arenas.values().flat_map(|arena| arena.pieces.values().map(|piece| &**piece))
+    }
+
+    /// Bytes that the records take, about.
+    pub(super) fn record_bytes(&self) -> u64 {
+        let pieces: u64 = self.pieces().map(|piece| piece.record_bytes() + 32).sum();
+        let queues = (self.clock.capacity() + self.empties.capacity()) * size_of::<PieceKey>();
+        pieces + queues as u64 + self.files.record_bytes()
+    }
+
+    /// An arena goes: nothing in it is committed, or nobody cares any more.
+    pub(super) fn close_arena(
+        &mut self,
+        kernel: &Kernel,
+        range: PageRange,
+    ) -> Result<(), EngineError> {
+        kernel
+            .close_arena(range)
+            .map_err(|errno| EngineError::Kernel { call: "munmap", errno })?;
+        let Some(arena) = self.arenas.get(&range.start().get()) else { return Ok(()) };
+        let keys: Vec<_> = arena.pieces.values().map(|piece| key_of(piece)).collect();
+        self.forget_pieces(&keys);
+        self.arenas.remove(&range.start().get());
+        Ok(())
+    }
+}
+
+/// The key under which queues speak of a piece.
+pub(super) fn key_of(piece: &Piece) -> PieceKey {
+    PieceKey { page: piece.range.start(), number: piece.number }
+}
+
+/// Adds a place to the last run where it continues that.
+fn append(runs: &mut Vec<Run>, place: Place) {
+    match runs.last_mut() {
+        Some(run)
+            if run.place.file == place.file
+                && u64::from(run.place.slot) + run.pieces == u64::from(place.slot) =>
+        {
+            run.pieces += 1;
+        }
+        _ => runs.push(Run { place, pieces: 1 }),
+    }
+}
+

@@ -1,0 +1,386 @@
+//! Carrying out changes of pages: planned against the record, then done in an order in which no other thread
+//! sees a page too early or loses one too early, then recorded. On a refusal everything done is undone.
+//!
+//! | step | why there |
+//! |---|---|
+//! | zero stale bytes of the file | while a fence is up |
+//! | fence | before anything else of the page changes |
+//! | change access | fenced pages: unseen; others: one call |
+//! | drop contents | while inaccessible |
+//! | take fences away | last: only now is the page reached |
+//!
+//! A commit inside an opened piece is one step (a fence goes), or none.
+
+use core::ops::Range;
+
+use pagekeeper_sys::map::Access;
+use pagekeeper_units::PageRange;
+
+use super::book::{Book, PieceKey, key_of};
+use super::kernel::Kernel;
+use super::piece::{Nature, Piece, Place, Wanted, positions, split};
+use crate::engine::Change;
+use crate::error::EngineError;
+
+/// From so many pages on, a decommit that empties a piece closes it at once instead of fencing its pages.
+const CLOSE_AT_ONCE_PAGES: u64 = 64;
+
+/// A change of access, and what it was before.
+#[derive(Clone, Copy, Debug)]
+struct AccessChange {
+    range: PageRange,
+    from: Access,
+    to: Access,
+}
+
+/// What the kernel has to be asked for, by kind of call, each list upwards and joined where pages adjoin.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    zero: Vec<(Place, Range<usize>)>,
+    fence: Vec<PageRange>,
+    access: Vec<AccessChange>,
+    drop: Vec<PageRange>,
+    unfence: Vec<PageRange>,
+}
+
+/// Adds pages above the last ones, joined with them where they adjoin.
+fn join(list: &mut Vec<PageRange>, range: PageRange) {
+    match list.last_mut() {
+        Some(last) if last.end() == range.start() => {
+            *last = PageRange::between(last.start(), range.end());
+        }
+        _ => list.push(range),
+    }
+}
+
+impl Steps {
+    fn add_access(&mut self, range: PageRange, from: Access, to: Access) {
+        if from == to {
+            return;
+        }
+        match self.access.last_mut() {
+            Some(last) if last.range.end() == range.start() && last.from == from && last.to == to => {
+                last.range = PageRange::between(last.range.start(), range.end());
+            }
+            _ => self.access.push(AccessChange { range, from, to }),
+        }
+    }
+
+    /// Plans one run of pages of a piece that are alike.
+    fn plan_run(&mut self, piece: &Piece, run: Range<usize>, wanted: Wanted, has_markers: bool) {
+        let pages = piece.pages(run.clone());
+        let is_fenced = piece.fenced.contains(run.start);
+        let access = piece.access(run.start);
+        let place = piece.nature.place();
+        match wanted {
+            Wanted::Open(to) => {
+                if piece.stale.contains(run.start)
+                    && let Some(place) = place
+                {
+                    self.zero.push((place, run));
+                }
+                self.add_access(pages, access, to);
+                if is_fenced && has_markers {
+                    join(&mut self.unfence, pages);
+                }
+            }
+            Wanted::Hidden if is_fenced => {}
+            Wanted::Hidden if has_markers && place.is_some() => join(&mut self.fence, pages),
+            Wanted::Hidden => self.add_access(pages, access, Access::NONE),
+            Wanted::Nothing if is_fenced => {}
+            Wanted::Nothing if has_markers => join(&mut self.fence, pages),
+            Wanted::Nothing => {
+                self.add_access(pages, access, Access::NONE);
+                if place.is_none() {
+                    join(&mut self.drop, pages);
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, piece: &Piece, part: PageRange, wanted: Wanted, has_markers: bool) {
+        let all = positions(part);
+        let kind = |page: usize| {
+            (piece.fenced.contains(page), piece.stale.contains(page), piece.access(page))
+        };
+        let mut start = all.start;
+        while start < all.end {
+            let alike = kind(start);
+            let mut end = start + 1;
+            while end < all.end && kind(end) == alike {
+                end += 1;
+            }
+            self.plan_run(piece, start..end, wanted, has_markers);
+            start = end;
+        }
+    }
+
+    /// Makes the calls. On an error what was done is undone.
+    fn carry_out(&self, book: &Book, kernel: &Kernel) -> Result<(), EngineError> {
+        for (place, run) in &self.zero {
+            // Nothing to undo: these pages are out of reach, and zero is what they are to be.
+            let file = book.files.file(*place)?;
+            file.zero(place.offset(run.start), run.len())
+                .map_err(|errno| EngineError::PageFileSpace(errno.to_string()))?;
+        }
+        let mut done = (0, 0, 0);
+        let result = self.carry_out_counting(kernel, &mut done);
+        if result.is_err() {
+            self.undo(kernel, done);
+        }
+        result
+    }
+
+    /// `done` counts fences, access changes and fences taken away.
+    fn carry_out_counting(
+        &self,
+        kernel: &Kernel,
+        done: &mut (usize, usize, usize),
+    ) -> Result<(), EngineError> {
+        for &range in &self.fence {
+            done.0 += 1;
+            kernel.install_markers(range)?;
+        }
+        for change in &self.access {
+            // Also a refused mprotect may have changed a part.
+            done.1 += 1;
+            kernel.protect(change.range, change.to)?;
+        }
+        for &range in &self.drop {
+            kernel.zap(range)?;
+        }
+        for &range in &self.unfence {
+            done.2 += 1;
+            kernel.remove_markers(range)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what was done, in the reverse order. A marker never covered private contents here: those are
+    /// hidden by access. Each call merges what an earlier one split, so the mapping limit does not refuse it.
+    fn undo(&self, kernel: &Kernel, done: (usize, usize, usize)) {
+        for &range in self.unfence[..done.2].iter().rev() {
+            let _ = kernel.install_markers(range);
+        }
+        for change in self.access[..done.1].iter().rev() {
+            let _ = kernel.protect(change.range, change.from);
+        }
+        for &range in self.fence[..done.0].iter().rev() {
+            let _ = kernel.remove_markers(range);
+        }
+    }
+}
+
+impl Book {
+    /// Commits, recommits or changes protection: all or nothing.
+    pub(super) fn change(
+        &mut self,
+        kernel: &Kernel,
+        changes: &[Change],
+    ) -> Result<(), EngineError> {
+        let mut opened = Vec::new();
+        let result = self.change_opening(kernel, changes, &mut opened);
+        if result.is_err() && !opened.is_empty() {
+            self.take_back(kernel, &opened);
+        }
+        result
+    }
+
+    fn change_opening(
+        &mut self,
+        kernel: &Kernel,
+        changes: &[Change],
+        opened: &mut Vec<PieceKey>,
+    ) -> Result<(), EngineError> {
+        for change in changes {
+            let wanted = Wanted::of(change.after);
+            if wanted != Wanted::Nothing {
+                self.open_pieces(kernel, change.range, wanted, opened)?;
+            }
+        }
+        let mut steps = Steps::default();
+        for change in changes {
+            self.plan_change(&mut steps, change);
+        }
+        steps.carry_out(self, kernel)?;
+        for change in changes {
+            let wanted = Wanted::of(change.after);
+            for part in split(change.range) {
+                self.record(part, wanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_change(&self, steps: &mut Steps, change: &Change) {
+        for part in split(change.range) {
+            if let Some(piece) = self.piece(part.start()) {
+                let has_markers = self.has_markers(piece.nature);
+                steps.plan(piece, part, Wanted::of(change.after), has_markers);
+            }
+        }
+    }
+
+    /// Pieces that were opened for a commit that was refused later.
+    fn take_back(&mut self, kernel: &Kernel, opened: &[PieceKey]) {
+        for key in opened {
+            let Some(piece) = self.piece(key.page) else { continue };
+            let range = piece.range;
+            self.record(range, Wanted::Nothing);
+        }
+        self.close_pieces(kernel, opened);
+        for key in opened {
+            // The kernel would not close it: it stays, empty, and out of reach.
+            if self.piece_by_key(*key).is_some() {
+                let range = self.piece(key.page).map(|piece| piece.range).unwrap_or_default();
+                self.make_unreachable(kernel, range);
+            }
+        }
+    }
+
+    /// Fences all of a piece whatever the record says.
+    fn make_unreachable(&mut self, kernel: &Kernel, range: PageRange) {
+        let fenced = self
+            .piece(range.start())
+            .is_some_and(|piece| self.has_markers(piece.nature))
+            && kernel.install_markers(range).is_ok();
+        if !fenced && kernel.protect(range, Access::NONE).is_ok() {
+            let _ = kernel.zap(range);
+        }
+    }
+
+    /// Enters what the pages of `part`, which lie in one piece, have become.
+    fn record(&mut self, part: PageRange, wanted: Wanted) {
+        let pages = positions(part);
+        let Some(nature) = self.piece(part.start()).map(|piece| piece.nature) else { return };
+        let has_markers = self.has_markers(nature);
+        let Some(piece) = self.piece_mut(part.start()) else { return };
+        let before = piece.committed.count();
+        match wanted {
+            Wanted::Open(access) => {
+                piece.committed.insert(pages.clone());
+                piece.fenced.remove(pages.clone());
+                piece.stale.remove(pages.clone());
+                piece.set_access(pages, access);
+            }
+            Wanted::Hidden => record_hidden(piece, pages, has_markers),
+            Wanted::Nothing => record_nothing(piece, pages, has_markers),
+        }
+        let after = piece.committed.count();
+        let unlocked = match wanted {
+            Wanted::Nothing => {
+                let locked = piece.locked.count();
+                piece.locked.remove(positions(part));
+                locked - piece.locked.count()
+            }
+            _ => 0,
+        };
+        let account = &mut self.account;
+        account.locked -= unlocked;
+        let committed = match nature {
+            Nature::Anonymous => &mut account.anonymous_committed,
+            Nature::File(_) => &mut account.file_committed,
+        };
+        *committed = *committed + after - before;
+    }
+
+    /// Decommits: contents are dropped, pages fenced; pieces with nothing left are closed, or kept for a while.
+    pub(super) fn decommit(&mut self, kernel: &Kernel, changes: &[Change], close_all: bool) {
+        let mut steps = Steps::default();
+        let mut emptied = Vec::new();
+        let mut to_close = Vec::new();
+        for change in changes.iter().filter(|change| change.before.is_committed()) {
+            for part in split(change.range) {
+                let Some(piece) = self.piece(part.start()) else { continue };
+                let key = key_of(piece);
+                let mut left = piece.committed;
+                left.remove(positions(part));
+                let is_large = close_all || part.count().get() >= CLOSE_AT_ONCE_PAGES;
+                if left.is_empty() && is_large {
+                    self.record(part, Wanted::Nothing);
+                    to_close.push(key);
+                    continue;
+                }
+                let has_markers = self.has_markers(piece.nature);
+                steps.plan(piece, part, Wanted::Nothing, has_markers);
+                if steps.is_one_call_full() {
+                    self.fence_out(kernel, &mut steps);
+                }
+                self.record(part, Wanted::Nothing);
+                if left.is_empty() {
+                    emptied.push(key);
+                }
+            }
+        }
+        self.fence_out(kernel, &mut steps);
+        self.close_pieces(kernel, &to_close);
+        for key in to_close {
+            if let Some(piece) = self.piece_by_key(key) {
+                let range = piece.range;
+                self.make_unreachable(kernel, range);
+            }
+        }
+        for key in emptied {
+            self.keep_empty(kernel, key);
+        }
+    }
+
+    /// Carries out the steps of a decommit, which may not fail: what markers cannot fence, access does.
+    fn fence_out(&mut self, kernel: &Kernel, steps: &mut Steps) {
+        let steps = core::mem::take(steps);
+        for &range in &steps.fence {
+            if kernel.install_markers(range).is_err() && kernel.protect(range, Access::NONE).is_ok() {
+                let _ = kernel.zap(range);
+                for part in split(range) {
+                    if let Some(piece) = self.piece_mut(part.start()) {
+                        piece.set_access(positions(part), Access::NONE);
+                    }
+                }
+            }
+        }
+        for change in &steps.access {
+            let _ = kernel.protect(change.range, change.to);
+        }
+        for &range in &steps.drop {
+            let _ = kernel.zap(range);
+        }
+    }
+}
+
+impl Steps {
+    /// Whether there is enough for a call that another thread should not have to wait behind for long.
+    fn is_one_call_full(&self) -> bool {
+        self.fence.len() + self.access.len() > 4096
+    }
+}
+
+fn record_hidden(piece: &mut Piece, pages: Range<usize>, has_markers: bool) {
+    piece.committed.insert(pages.clone());
+    let by_marker = has_markers && piece.nature.place().is_some();
+    for (run, is_fenced) in piece.fenced.runs(pages).collect::<Vec<_>>() {
+        if is_fenced {
+            continue;
+        }
+        if by_marker {
+            piece.fenced.insert(run);
+        } else {
+            piece.set_access(run, Access::NONE);
+        }
+    }
+}
+
+fn record_nothing(piece: &mut Piece, pages: Range<usize>, has_markers: bool) {
+    if piece.nature.place().is_some() {
+        // What was committed may have been written; the bytes are still in the file.
+        for (run, was_committed) in piece.committed.runs(pages.clone()) {
+            if was_committed {
+                piece.stale.insert(run);
+            }
+        }
+    }
+    piece.committed.remove(pages.clone());
+    piece.fenced.insert(pages.clone());
+    if !has_markers {
+        piece.set_access(pages, Access::NONE);
+    }
+}

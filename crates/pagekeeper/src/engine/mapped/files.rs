@@ -1,0 +1,170 @@
+//! All page files of an engine: made at the first need, filled in order of preference.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pagekeeper_sys::Errno;
+use pagekeeper_units::{PAGE_SIZE, PageCount};
+
+use super::page_file::{PIECE_BYTES, PageFile};
+use super::page_set::PIECE_PAGES;
+use super::piece::Place;
+use super::places::Places;
+use crate::error::EngineError;
+
+/// One file and its slots.
+#[derive(Debug)]
+struct Member {
+    file: Arc<PageFile>,
+    places: Places,
+}
+
+/// The page files.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Where files are still to be made, in order.
+    unopened: std::vec::IntoIter<PathBuf>,
+    allow_ram_disk: bool,
+    members: Vec<Member>,
+    /// Pieces that may be taken in each file.
+    most: u64,
+    /// Why a file gave no more space, last time.
+    refusal: Option<Errno>,
+}
+
+/// Pieces that are neighbours in memory and in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) place: Place,
+    pub(super) pieces: u64,
+}
+
+impl Files {
+    /// `most` is the largest size of each file.
+    pub(super) fn new(paths: Vec<PathBuf>, most: PageCount, allow_ram_disk: bool) -> Self {
+        let most = most.get() / PIECE_PAGES as u64;
+        Self { unopened: paths.into_iter(), allow_ram_disk, members: Vec::new(), most, refusal: None }
+    }
+
+    /// Whether there is, or can be made, any file.
+    pub(super) fn are_possible(&self) -> bool {
+        !self.members.is_empty() || !self.unopened.as_slice().is_empty()
+    }
+
+    /// The open files.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Arc<PageFile>> {
+        self.members.iter().map(|member| &member.file)
+    }
+
+    /// The file that a place lies in.
+    pub(super) fn file(&self, place: Place) -> Result<&Arc<PageFile>, EngineError> {
+        let member = self.members.get(usize::from(place.file));
+        let errno = Errno::BADF;
+        member.map(|member| &member.file).ok_or(EngineError::Kernel { call: "page file", errno })
+    }
+
+    /// Pieces in use in all files.
+    pub(super) fn taken_pieces(&self) -> u64 {
+        self.members.iter().map(|member| member.places.taken().saturating_sub(1)).sum()
+    }
+
+    /// Bytes that the tables take, about.
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.members.iter().map(|member| member.places.record_bytes()).sum()
+    }
+
+    /// Places with real space for `count` pieces from number `first` on, in as few runs as possible. All or
+    /// nothing.
+    pub(super) fn take(&mut self, first: u64, count: u64) -> Result<Vec<Run>, EngineError> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut done = 0;
+        let mut index = 0;
+        while done < count {
+            if index == self.members.len()
+                && let Err(error) = self.open_next()
+            {
+                self.give_back(&runs);
+                return Err(error);
+            }
+            match self.take_in(index, first + done, count - done) {
+                Some(run) => {
+                    done += run.pieces;
+                    runs.push(run);
+                }
+                None => index += 1,
+            }
+        }
+        Ok(runs)
+    }
+
+    /// One run in one file, or `None` when that file has no more room.
+    fn take_in(&mut self, index: usize, first: u64, count: u64) -> Option<Run> {
+        let member = &mut self.members[index];
+        loop {
+            let slot = member.places.take(first)?;
+            let mut pieces = 1;
+            while pieces < count {
+                match member.places.take(first + pieces) {
+                    Some(next) if u64::from(next) == u64::from(slot) + pieces => pieces += 1,
+                    Some(elsewhere) => {
+                        member.places.give_back(elsewhere);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            let run = Run { place: Place { file: index as u8, slot }, pieces };
+            let length = pieces * PIECE_BYTES;
+            let Err(errno) = member.file.allocate(run.place.offset(0), length) else {
+                return Some(run);
+            };
+            // Part of it may have been allocated: that goes back as well.
+            give_back_in(member, run);
+            match errno {
+                // A shorter run may still fit, and with one piece we know where the file ends.
+                _ if pieces > 1 => return self.take_in(index, first, pieces / 2),
+                Errno::FBIG => member.places.ends_before(slot),
+                _ => {
+                    self.refusal = Some(errno);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Places are of no use any more: their space goes back to the file system.
+    pub(super) fn give_back(&mut self, runs: &[Run]) {
+        for &run in runs {
+            if let Some(member) = self.members.get_mut(usize::from(run.place.file)) {
+                give_back_in(member, run);
+            }
+        }
+    }
+
+    fn open_next(&mut self) -> Result<(), EngineError> {
+        let path = self.unopened.next().ok_or_else(|| {
+            EngineError::PageFileSpace(match self.refusal {
+                Some(errno) => format!("no space left for it: {errno}"),
+                None => "every page file is at its maximum".to_owned(),
+            })
+        })?;
+        let mut file = PageFile::create(&path, self.allow_ram_disk)?;
+        let mut places = Places::new(self.most.saturating_add(1));
+        // A slot of which only one page is ever allocated, for the brake.
+        if let Some(slot) = places.take(u64::MAX) {
+            file.use_scratch(u64::from(slot) * PIECE_BYTES, PAGE_SIZE as u64);
+        }
+        self.members.push(Member { file: Arc::new(file), places });
+        Ok(())
+    }
+}
+
+fn give_back_in(member: &mut Member, run: Run) {
+    // A failure leaves space allocated, no more: the file is gone with the process at the latest. But then
+    // the bytes are not zero, and the slots must not be used again.
+    if member.file.punch(run.place.offset(0), run.pieces * PIECE_BYTES).is_ok() {
+        for slot in run.place.slot..run.place.slot + run.pieces as u32 {
+            member.places.give_back(slot);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Which arena an address belongs to: asked first thing in every fault, answered without a lock.
+//!
+//! Holds the arenas of every engine: the inline engine's to answer faults, the others' to recognise access
+//! violations as ours.
+//!
+//! One process has one fault handler, so there is one registry for all spaces. Readers (the handler) announce
+//! themselves in a counter and read an immutable sorted table; writers (opening and closing an arena, in user context)
+//! publish a new table and free old ones only at a moment when no reader is inside.
+
+#![allow(unsafe_code, reason = "UNSAFETY: readers follow a pointer that writers replace")]
+
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pagekeeper_units::{PageNumber, PageRange};
+
+use crate::engine::inline::arena::Arena;
+
+/// An arena of some engine.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    /// Its address space.
+    pub(crate) range: PageRange,
+    /// The number of the space that it belongs to.
+    pub(crate) space: u64,
+    /// The arena itself, where the inline engine serves it.
+    pub(crate) inline: Option<Arc<Arena>>,
+}
+
+struct Table {
+    /// Sorted by start; ranges do not overlap.
+    arenas: Vec<Registered>,
+    /// Whether any of them is inline.
+    has_inline: bool,
+}
+
+static CURRENT: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
+static READERS: AtomicUsize = AtomicUsize::new(0);
+static WRITER: Mutex<Graveyard> = Mutex::new(Graveyard { tables: Vec::new() });
+
+struct Graveyard {
+    /// Tables that a reader may still be looking at.
+    tables: Vec<RetiredTable>,
+}
+
+struct RetiredTable(*mut Table);
+
+// SAFETY: a retired table is reachable from here only; it is freed under the writer's lock.
+unsafe impl Send for RetiredTable {}
+
+/// A reader's stay: while it lives, no table and no arena found through it is freed.
+pub(crate) struct Reading(());
+
+impl Reading {
+    #[inline]
+    pub(crate) fn begin() -> Self {
+        // SeqCst pairs with the writer's: either the writer sees us, or we see its new table.
+        READERS.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+
+    /// The arena that holds `page`, of whatever engine.
+    #[inline]
+    pub(crate) fn find(&self, page: PageNumber) -> Option<&Registered> {
+        let table = CURRENT.load(Ordering::SeqCst);
+        // SAFETY: a non-null pointer came from Box::into_raw in `change`; it is freed only when READERS was seen at zero
+        // after it was replaced, and this stay counts as a reader.
+        let table = unsafe { table.as_ref() }?;
+        let above = table.arenas.partition_point(|arena| arena.range.start() <= page);
+        let arena = table.arenas.get(above.checked_sub(1)?)?;
+        arena.range.contains(page).then_some(arena)
+    }
+
+    /// The inline arena that holds `page`.
+    #[inline]
+    pub(crate) fn find_inline(&self, page: PageNumber) -> Option<&Arena> {
+        self.find(page)?.inline.as_deref()
+    }
+
+    /// Whether any inline arena has a page in common with `range`.
+    pub(crate) fn touches_inline(&self, range: PageRange) -> bool {
+        let table = CURRENT.load(Ordering::SeqCst);
+        // SAFETY: as in `find`.
+        let Some(table) = (unsafe { table.as_ref() }) else { return false };
+        let first = table.arenas.partition_point(|arena| arena.range.end() <= range.start());
+        table.arenas[first..]
+            .iter()
+            .take_while(|arena| arena.range.start() < range.end())
+            .any(|arena| arena.inline.is_some())
+    }
+}
+
+impl Drop for Reading {
+    #[inline]
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether there is any inline arena in the process: the wrapped system calls' first question.
+#[inline]
+pub(crate) fn has_inline() -> bool {
+    if CURRENT.load(Ordering::Acquire).is_null() {
+        return false;
+    }
+    let _reading = Reading::begin();
+    // SAFETY: as in `Reading::find`.
+    unsafe { CURRENT.load(Ordering::SeqCst).as_ref() }.is_some_and(|table| table.has_inline)
+}
+
+/// Enters an arena.
+pub(crate) fn insert(arena: Registered) {
+    change(|arenas| {
+        let at = arenas.partition_point(|other| other.range.start() < arena.range.start());
+        arenas.insert(at, arena);
+    });
+}
+
+/// Takes an arena out and waits until no fault looks at it any more.
+pub(crate) fn remove(range: PageRange) {
+    change(|arenas| arenas.retain(|arena| arena.range != range));
+    // The caller is about to unmap the arena; a handler that found it before the change must be gone. Handlers are
+    // finite (a read from the disk at most), so this ends; other faults may keep the count above zero, so yield.
+    let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1_000_000 {
+        sweep(&mut graveyard);
+        if graveyard.tables.is_empty() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn change(edit: impl FnOnce(&mut Vec<Registered>)) {
+    let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = CURRENT.load(Ordering::Acquire);
+    // SAFETY: only writers free tables, and this one holds the writers' lock.
+    let mut arenas = unsafe { old.as_ref() }.map(|table| table.arenas.clone()).unwrap_or_default();
+    edit(&mut arenas);
+    let new = if arenas.is_empty() {
+        core::ptr::null_mut()
+    } else {
+        let has_inline = arenas.iter().any(|arena| arena.inline.is_some());
+        Box::into_raw(Box::new(Table { arenas, has_inline }))
+    };
+    CURRENT.store(new, Ordering::SeqCst);
+    if !old.is_null() {
+        graveyard.tables.push(RetiredTable(old));
+    }
+    sweep(&mut graveyard);
+}
+
+fn sweep(graveyard: &mut Graveyard) {
+    if READERS.load(Ordering::SeqCst) != 0 {
+        return;
+    }
+    for table in graveyard.tables.drain(..) {
+        // SAFETY: the table was replaced before READERS was seen at zero, so no reader holds it, and no later reader
+        // can find it.
+        drop(unsafe { Box::from_raw(table.0) });
+    }
+}

@@ -1,0 +1,100 @@
+//! Commit, decommit and protect, by address. Windows: `VirtualAlloc(MEM_COMMIT)`, `VirtualFree(MEM_DECOMMIT)`,
+//! `VirtualProtect`.
+
+use pagekeeper_model::{EngineTag, FreeRequest, Protection};
+use pagekeeper_units::PageCount;
+
+use super::{Core, Request, Shared, Space};
+use crate::engine::Change;
+use crate::error::Error;
+
+impl Space {
+    /// Commits every page that the `size` bytes at `address` touch; they lie in one reservation of this space. Fresh
+    /// pages read as zero; pages that were committed keep their contents and get the protection.
+    ///
+    /// Windows: `VirtualAlloc(address, size, MEM_COMMIT, protection)`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the rule; `CommitmentLimit` when RAM budget and page files cannot promise more.
+    pub fn commit_at(&self, address: u64, size: u64, protection: Protection) -> Result<(), Error> {
+        self.shared().commit(address, size, protection)
+    }
+
+    /// Decommits every page that the `size` bytes at `address` touch: contents are lost, the charge returns.
+    ///
+    /// Windows: `VirtualFree(address, size, MEM_DECOMMIT)`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the rule.
+    pub fn decommit_at(&self, address: u64, size: u64) -> Result<(), Error> {
+        self.shared().free(address, size, FreeRequest::Decommit)
+    }
+
+    /// Changes the protection of every page that the `size` bytes at `address` touch; returns that of the first before.
+    ///
+    /// Windows: `VirtualProtect`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the rule.
+    pub fn protect_at(
+        &self,
+        address: u64,
+        size: u64,
+        protection: Protection,
+    ) -> Result<Protection, Error> {
+        self.shared().protect(address, size, protection)
+    }
+}
+
+impl Shared {
+    pub(crate) fn commit(&self, address: u64, size: u64, protection: Protection) -> Result<(), Error> {
+        let request = Request::new("commit", address, size);
+        let mut core = self.core();
+        let plan = core
+            .model
+            .plan_commit(address, size, protection)
+            .map_err(|refusal| request.refused(refusal))?;
+        if let Some(tag) = core.engine_of(plan.range()) {
+            core.commit_runs(request, tag, plan.changes(), plan.charge())?;
+            core.ledger.charge(tag, plan.charge(), PageCount::ZERO);
+        }
+        core.model.apply_commit(plan);
+        Ok(())
+    }
+
+    pub(crate) fn protect(
+        &self,
+        address: u64,
+        size: u64,
+        protection: Protection,
+    ) -> Result<Protection, Error> {
+        let request = Request::new("protect", address, size);
+        let mut core = self.core();
+        let plan = core
+            .model
+            .plan_protect(address, size, protection)
+            .map_err(|refusal| request.refused(refusal))?;
+        let tag = core.engine_of(plan.range());
+        if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
+            engine.protect(plan.changes()).map_err(|cause| request.failed(cause))?;
+        }
+        Ok(core.model.apply_protect(plan))
+    }
+}
+
+impl Core {
+    /// Promises room for `charge` pages and lets the engine commit the runs.
+    pub(crate) fn commit_runs(
+        &mut self,
+        request: Request,
+        tag: EngineTag,
+        changes: &[Change],
+        charge: PageCount,
+    ) -> Result<(), Error> {
+        self.ledger.promise(request, tag, charge)?;
+        match self.ledger.engine(tag) {
+            Some(engine) => engine.commit(changes).map_err(|cause| request.failed(cause)),
+            None => Ok(()),
+        }
+    }
+}

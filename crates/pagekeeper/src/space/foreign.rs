@@ -1,0 +1,55 @@
+//! The kernel's map of this process in the model's terms: memory that Pagekeeper did not make.
+//!
+//! A file of which some part is mapped executable is an image (program, library), all of its mappings together one
+//! allocation; other files and shared memory are mapped data; the rest is private.
+
+use pagekeeper_model::{ForeignKind, ForeignMapping};
+use pagekeeper_sys::map::Access;
+use pagekeeper_sys::procmap::{Maps, Region};
+
+/// Every mapping, upwards. Empty without `/proc`.
+pub(super) fn mappings() -> Vec<ForeignMapping> {
+    let Ok(maps) = Maps::own() else { return Vec::new() };
+    let regions: Vec<Region> = maps.map_while(Result::ok).collect();
+    let mut mappings: Vec<ForeignMapping> = Vec::with_capacity(regions.len());
+    let mut start = 0;
+    while start < regions.len() {
+        let end = start + group_length(&regions[start..]);
+        let group = &regions[start..end];
+        mappings.extend(group.iter().map(|region| convert(region, group)));
+        start = end;
+    }
+    mappings
+}
+
+/// How many mappings from the first on belong to one file; a loader leaves anonymous pieces (`.bss`) only at the end.
+fn group_length(regions: &[Region]) -> usize {
+    let first = &regions[0];
+    if !first.has_file() {
+        return 1;
+    }
+    let same = |region: &&Region| region.inode == first.inode && region.device == first.device;
+    regions.iter().take_while(same).count()
+}
+
+fn convert(region: &Region, group: &[Region]) -> ForeignMapping {
+    let is_image = group.iter().any(|part| part.has_file() && part.access.contains(Access::EXECUTE));
+    let kind = match region.name.as_bytes() {
+        b"[heap]" => ForeignKind::Heap,
+        name if name.starts_with(b"[stack") => ForeignKind::Stack,
+        b"[vdso]" => ForeignKind::Image,
+        _ if is_image => ForeignKind::Image,
+        _ if region.has_file() || region.shared => ForeignKind::File,
+        _ => ForeignKind::Anonymous,
+    };
+    let base = if kind == ForeignKind::Image { group[0].range.start() } else { region.range.start() };
+    ForeignMapping {
+        range: region.range,
+        allocation_base: base,
+        readable: region.access.contains(Access::READ),
+        writable: region.access.contains(Access::WRITE),
+        executable: region.access.contains(Access::EXECUTE),
+        shared: region.shared,
+        kind,
+    }
+}

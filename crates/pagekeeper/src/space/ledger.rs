@@ -1,0 +1,296 @@
+//! Who has how much: the engines of a space, the RAM of each, and what the page files have to hold.
+//!
+//! Commit is a promise, so every engine says how many pages of its RAM may be promised, and for the rest space is
+//! really allocated in the page files before a commit succeeds. The commit limit is the sum of both.
+
+use std::sync::Arc;
+
+use pagekeeper_model::EngineTag;
+use pagekeeper_store::page_file::PageFiles;
+use pagekeeper_units::{ByteCount, PageCount};
+
+use super::Request;
+use crate::engine::inline::InlineEngine;
+#[cfg(any())]
+use crate::engine::mapped::{MappedEngine, MappedSettings};
+#[cfg(any())]
+use crate::engine::resident::ResidentEngine;
+use crate::engine::{Engine, EngineBudget, EngineKind};
+use crate::error::{EngineError, Error, SettingsError};
+use crate::settings::Settings;
+
+/// The tags of the engines that all reservations share are their kinds; own budgets get tags from here on.
+const FIRST_OWN: usize = 3;
+
+/// An engine and its account.
+struct Account {
+    engine: Arc<dyn Engine>,
+    /// RAM that it was given.
+    ram: PageCount,
+    /// RAM that commit may count on.
+    promisable: PageCount,
+    /// Pages committed with it.
+    charged: PageCount,
+}
+
+/// See the module text.
+pub(crate) struct Ledger {
+    space: u64,
+    ram: PageCount,
+    files: Arc<PageFiles>,
+    anonymous_share_percent: u8,
+    page_file: pagekeeper_store::page_file::PageFileSettings,
+    accounts: Vec<Option<Account>>,
+    /// Pages that the page files can hold for certain (grows in steps).
+    stored_at_most: PageCount,
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        space: u64,
+        ram: PageCount,
+        files: Arc<PageFiles>,
+        settings: &Settings,
+    ) -> Self {
+        let stored_at_most = files.usable();
+        Self {
+            space,
+            ram,
+            files,
+            anonymous_share_percent: settings.anonymous_share_percent,
+            page_file: settings.page_file.clone(),
+            accounts: (0..FIRST_OWN).map(|_| None).collect(),
+            stored_at_most,
+        }
+    }
+
+    /// The tag of a shared engine, which is started if need be.
+    pub(crate) fn start(&mut self, kind: EngineKind) -> Result<EngineTag, Error> {
+        let tag = kind as usize;
+        if self.accounts[tag].is_none() {
+            let ram = self.share_for(kind);
+            let account = self.open_account(kind, ram)?;
+            self.accounts[tag] = Some(account);
+            self.share_out();
+        }
+        Ok(EngineTag(tag as u8))
+    }
+
+    /// An engine of its own with a budget of its own, which the shared engines lose.
+    pub(crate) fn start_own(&mut self, kind: EngineKind, ram: PageCount) -> Result<EngineTag, Error> {
+        let left = self.shared_ram().saturating_sub(ram);
+        let least: PageCount = self.shared_kinds().map(least_ram).sum();
+        if left < least {
+            let given = ByteCount::new(self.shared_ram().bytes().get());
+            let least = (least + ram).bytes();
+            return Err(SettingsError::BudgetTooSmall { given, least }.into());
+        }
+        let account = self.open_account(kind, ram)?;
+        let free = (FIRST_OWN..self.accounts.len()).find(|tag| self.accounts[*tag].is_none());
+        let tag = free.unwrap_or(self.accounts.len());
+        let tag_byte = u8::try_from(tag).map_err(|_| {
+            Request::new("reserve with its own budget", 0, 0).failed(EngineError::Unavailable {
+                engine: kind.name(),
+                reason: "a space has at most 253 reservations with their own budget".to_owned(),
+            })
+        })?;
+        if tag == self.accounts.len() {
+            self.accounts.push(None);
+        }
+        self.accounts[tag] = Some(account);
+        self.share_out();
+        Ok(EngineTag(tag_byte))
+    }
+
+    /// Whether the engine serves one reservation only.
+    pub(crate) const fn is_own(tag: EngineTag) -> bool {
+        tag.0 as usize >= FIRST_OWN
+    }
+
+    /// The reservation of an own engine has gone: its RAM goes back to the shared ones.
+    pub(crate) fn stop_own(&mut self, tag: EngineTag) {
+        if Self::is_own(tag)
+            && let Some(account) = self.accounts.get_mut(tag.0 as usize)
+        {
+            *account = None;
+            self.share_out();
+        }
+    }
+
+    fn open_account(&self, kind: EngineKind, ram: PageCount) -> Result<Account, Error> {
+        let least = least_ram(kind);
+        if ram < least {
+            let given = ram.bytes();
+            return Err(SettingsError::BudgetTooSmall { given, least: least.bytes() }.into());
+        }
+        let request = Request::new("start the engine", 0, 0);
+        let engine: Arc<dyn Engine> = match kind {
+            EngineKind::Inline => Arc::new(
+                InlineEngine::new(self.space, ram, Arc::clone(&self.files))
+                    .map_err(|cause| request.failed(cause))?,
+            ),
+            #[cfg(any())]
+            EngineKind::Mapped => MappedEngine::new(MappedSettings {
+                space: self.space,
+                ram,
+                anonymous_share_percent: self.anonymous_share_percent,
+                page_file: self.page_file.clone(),
+            })
+            .map_err(|cause| request.failed(cause))?,
+            #[cfg(any())]
+            EngineKind::Resident => {
+                Arc::new(ResidentEngine::new(self.space).map_err(|cause| request.failed(cause))?)
+            }
+            _ => unimplemented!(),
+        };
+        let promisable = promisable(kind, ram, self.anonymous_share_percent);
+        Ok(Account { engine, ram, promisable, charged: PageCount::ZERO })
+    }
+
+    pub(crate) fn engine(&self, tag: EngineTag) -> Option<&Arc<dyn Engine>> {
+        Some(&self.accounts.get(tag.0 as usize)?.as_ref()?.engine)
+    }
+
+    /// All engines with the RAM that each was given.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = (&Arc<dyn Engine>, PageCount)> {
+        self.accounts.iter().flatten().map(|account| (&account.engine, account.ram))
+    }
+
+    /// Pages that may be committed in all.
+    pub(crate) fn commit_limit(&self) -> PageCount {
+        let ram: PageCount = self.accounts.iter().flatten().map(|account| account.promisable).sum();
+        ram + self.files.maximum()
+    }
+
+    /// Makes sure that `more` pages of the engine can be kept, whatever happens to them: in its RAM or in the page
+    /// files. The mapped engine allocates for itself.
+    pub(crate) fn promise(
+        &mut self,
+        request: Request,
+        tag: EngineTag,
+        more: PageCount,
+    ) -> Result<(), Error> {
+        let Some(Some(account)) = self.accounts.get(tag.0 as usize) else { return Ok(()) };
+        if account.engine.kind() != EngineKind::Inline || more.is_zero() {
+            return Ok(());
+        }
+        let uncovered = (account.charged + more).saturating_sub(account.promisable);
+        if uncovered.is_zero() {
+            return Ok(());
+        }
+        let others: PageCount = self.uncovered_except(tag);
+        let wanted = others + uncovered;
+        if wanted > self.stored_at_most {
+            self.stored_at_most =
+                self.files.set_promised(wanted).map_err(|error| request.no_page_file(&error, more))?;
+        }
+        Ok(())
+    }
+
+    /// What the page files hold for other inline engines.
+    fn uncovered_except(&self, tag: EngineTag) -> PageCount {
+        self.accounts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != tag.0 as usize)
+            .filter_map(|(_, account)| account.as_ref())
+            .filter(|account| account.engine.kind() == EngineKind::Inline)
+            .map(|account| account.charged.saturating_sub(account.promisable))
+            .sum()
+    }
+
+    /// Records a change of what is committed with an engine.
+    pub(crate) fn charge(&mut self, tag: EngineTag, more: PageCount, fewer: PageCount) {
+        if let Some(Some(account)) = self.accounts.get_mut(tag.0 as usize) {
+            account.charged = (account.charged + more).saturating_sub(fewer);
+        }
+    }
+
+    /// A new budget for the whole space.
+    pub(crate) fn set_ram(&mut self, ram: PageCount) -> Result<(), Error> {
+        let own = self.own_ram();
+        let least: PageCount = self.shared_kinds().map(least_ram).sum::<PageCount>() + own;
+        if ram < least {
+            return Err(
+                SettingsError::BudgetTooSmall { given: ram.bytes(), least: least.bytes() }.into()
+            );
+        }
+        // Less RAM means more to be kept in the page files; without room there, the budget stays.
+        let before = self.ram;
+        self.ram = ram;
+        self.share_out();
+        let uncovered = self.uncovered_except(EngineTag(u8::MAX));
+        if uncovered > self.stored_at_most {
+            match self.files.set_promised(uncovered) {
+                Ok(usable) => self.stored_at_most = usable,
+                Err(error) => {
+                    self.ram = before;
+                    self.share_out();
+                    let request = Request::new("set the RAM budget", 0, ram.bytes().get());
+                    return Err(request.no_page_file(&error, uncovered));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ram(&self) -> PageCount {
+        self.ram
+    }
+
+    fn own_ram(&self) -> PageCount {
+        self.accounts.iter().skip(FIRST_OWN).flatten().map(|account| account.ram).sum()
+    }
+
+    fn shared_ram(&self) -> PageCount {
+        self.ram.saturating_sub(self.own_ram())
+    }
+
+    fn shared_kinds(&self) -> impl Iterator<Item = EngineKind> {
+        self.accounts.iter().take(FIRST_OWN).flatten().map(|account| account.engine.kind())
+    }
+
+    /// What an engine that is about to start would get.
+    fn share_for(&self, kind: EngineKind) -> PageCount {
+        let paging = self.shared_kinds().filter(|other| *other != EngineKind::Resident).count() as u64;
+        match kind {
+            EngineKind::Resident => PageCount::ZERO,
+            _ => PageCount::new(self.shared_ram().get() / (paging + 1)),
+        }
+    }
+
+    /// Divides the RAM evenly among the shared engines that page. (A space that uses one kind gives it all.)
+    fn share_out(&mut self) {
+        let paging = self.shared_kinds().filter(|kind| *kind != EngineKind::Resident).count() as u64;
+        let share = PageCount::new(self.shared_ram().get() / paging.max(1));
+        let percent = self.anonymous_share_percent;
+        for account in self.accounts.iter_mut().take(FIRST_OWN).flatten() {
+            let kind = account.engine.kind();
+            if kind == EngineKind::Resident || account.ram == share {
+                continue;
+            }
+            account.ram = share;
+            account.promisable = promisable(kind, share, percent);
+            account.engine.set_budget(EngineBudget { ram: share });
+        }
+    }
+}
+
+/// The smallest budget that an engine works with.
+fn least_ram(kind: EngineKind) -> PageCount {
+    match kind {
+        EngineKind::Inline => InlineEngine::MINIMUM_RAM,
+        EngineKind::Mapped => InlineEngine::MINIMUM_RAM,
+        EngineKind::Resident => PageCount::ZERO,
+    }
+}
+
+/// How much of an engine's RAM commit may count on.
+fn promisable(kind: EngineKind, ram: PageCount, anonymous_share_percent: u8) -> PageCount {
+    match kind {
+        EngineKind::Inline => InlineEngine::promisable(ram),
+        EngineKind::Mapped => PageCount::new(ram.get() * u64::from(anonymous_share_percent) / 100),
+        // Nothing of it is ever paged: what the machine has.
+        EngineKind::Resident => crate::settings::available_memory().pages(),
+    }
+}

@@ -1,0 +1,325 @@
+//! A space: the rules, the engines, and the lock that keeps them together.
+//!
+//! Every operation takes the same way: lock, ask the model (refuse, or a plan), let the engine make the plan true on real
+//! memory, tell the model. If the engine cannot, nothing was changed and the model never hears of it.
+//!
+//! | file | operations |
+//! |---|---|
+//! | [`allocate`] | reserve, release |
+//! | [`change`] | commit, decommit, protect |
+//! | [`query`] | query, judge an access, describe a page |
+//! | [`resident`] | lock, unlock, prefetch, discard, trim |
+//! | [`ledger`] | engines, their budgets, what is promised of the page files |
+//! | [`watch`] | the thread that follows the control group and tells of low memory |
+
+mod allocate;
+mod change;
+mod foreign;
+mod ledger;
+mod query;
+mod resident;
+mod status;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
+use pagekeeper_store::page_file::{PageFileError, PageFiles};
+use pagekeeper_units::{ByteCount, PageCount};
+
+use self::ledger::Ledger;
+use crate::engine::EngineKind;
+use crate::error::{EngineError, Error, SettingsError};
+use crate::exception::{Callbacks, Exception, Handled};
+use crate::reservation::ReservationBuilder;
+use crate::settings::Settings;
+
+pub use status::SpaceStatus;
+
+/// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same
+/// space, which goes when the last clone and the last reservation have gone.
+///
+/// Windows: what a process has one of. Here a process may have several, which take nothing from each other.
+#[derive(Clone)]
+pub struct Space {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of a space share.
+pub(crate) struct Shared {
+    number: u64,
+    core: Mutex<Core>,
+    files: Arc<PageFiles>,
+    settings: Settings,
+    callbacks: Callbacks,
+    low_memory: watch::LowMemory,
+    watcher: Mutex<Option<watch::Watcher>>,
+}
+
+/// What the space lock protects.
+pub(crate) struct Core {
+    pub(crate) model: AddressSpace,
+    pub(crate) ledger: Ledger,
+}
+
+/// All spaces of the process, by number, for the dispatch of exceptions.
+static SPACES: RwLock<Option<HashMap<u64, Weak<Shared>>>> = RwLock::new(None);
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// The space with a number, if it is still there.
+pub(crate) fn by_number(number: u64) -> Option<Arc<Shared>> {
+    let spaces = SPACES.read().unwrap_or_else(PoisonError::into_inner);
+    spaces.as_ref()?.get(&number)?.upgrade()
+}
+
+impl Space {
+    /// Settings for a new space, all at their defaults. Variables are not looked at; see [`Settings::from_env`].
+    pub fn builder() -> Settings {
+        Settings::default()
+    }
+
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        let ram = settings.budget()?;
+        if let (initial, Some(maximum)) = (settings.page_file.initial, settings.page_file.maximum)
+            && initial > maximum
+        {
+            return Err(SettingsError::InitialAboveMaximum { initial, maximum }.into());
+        }
+        let files = PageFiles::open(settings.page_file.clone())
+            .map_err(|error| SettingsError::PageFile(error.to_string()))?;
+        let files = Arc::new(files);
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut ledger = Ledger::new(number, ram.pages(), Arc::clone(&files), &settings);
+        // The default engine is started at once, so that a machine that cannot run it says so here.
+        ledger.start(settings.engine).map_err(|error| match error {
+            Error::Settings(error) => error,
+            Error::Engine { cause, .. } => SettingsError::Engine(cause),
+            Error::Refused { .. } => SettingsError::UnknownEngine(settings.engine.to_string()),
+        })?;
+        let mut model = AddressSpace::new(PageCount::ZERO);
+        model.commit_account_mut().set_limit(ledger.commit_limit());
+        let shared = Arc::new(Shared {
+            number,
+            core: Mutex::new(Core { model, ledger }),
+            files,
+            settings,
+            callbacks: Callbacks::default(),
+            low_memory: watch::LowMemory::default(),
+            watcher: Mutex::new(None),
+        });
+        SPACES
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(HashMap::new)
+            .insert(number, Arc::downgrade(&shared));
+        if shared.settings.follow_control_group {
+            shared.start_watching();
+        }
+        Ok(Self { shared })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) const fn is_own(tag: EngineTag) -> bool {
+        Ledger::is_own(tag)
+    }
+
+    /// Begins a reservation of `size` bytes; see [`ReservationBuilder`].
+    ///
+    /// ```
+    /// use pagekeeper::{ByteCount, Protection, Space};
+    /// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+    /// let reservation = space.reserve(ByteCount::gib(64)).build()?;
+    /// reservation.commit(0..4096, Protection::READ_WRITE)?;
+    /// # Ok::<(), pagekeeper::Error>(())
+    /// ```
+    pub fn reserve(&self, size: ByteCount) -> ReservationBuilder {
+        ReservationBuilder::new(self.clone(), size)
+    }
+
+    /// Registers a callback for accesses that are really wrong and for guard pages. It runs on the thread that made the
+    /// access, outside any signal frame and with no lock held: it may commit memory (the classic "reserve, catch the
+    /// fault, commit, go on"), allocate, fault, or never return. Callbacks are asked in the order of their
+    /// registration. Returns a number for [`Space::remove_exception_callback`].
+    ///
+    /// Windows: `AddVectoredExceptionHandler`.
+    ///
+    /// ```
+    /// use pagekeeper::{ByteCount, Handled, Protection, Space};
+    /// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+    /// let reservation = space.reserve(ByteCount::gib(1)).build()?;
+    /// let by_fault = space.clone();
+    /// space.on_exception(move |exception| {
+    ///     match by_fault.commit_at(exception.address, 1, Protection::READ_WRITE) {
+    ///         Ok(()) => Handled::Retry,
+    ///         Err(_) => Handled::Pass,
+    ///     }
+    /// });
+    /// // SAFETY: inside the reservation; the callback commits what is touched.
+    /// unsafe { reservation.base().add(123_456).write_volatile(7) };
+    /// # Ok::<(), pagekeeper::Error>(())
+    /// ```
+    pub fn on_exception(
+        &self,
+        callback: impl Fn(&Exception) -> Handled + Send + Sync + 'static,
+    ) -> u64 {
+        self.shared.callbacks.add(Arc::new(callback))
+    }
+
+    /// Takes a callback away again; whether it was there. Windows: `RemoveVectoredExceptionHandler`.
+    pub fn remove_exception_callback(&self, number: u64) -> bool {
+        self.shared.callbacks.remove(number)
+    }
+
+    /// Changes the RAM budget while running. Pages leave at once when it shrinks.
+    ///
+    /// # Errors
+    /// [`SettingsError::BudgetTooSmall`] below what the engines in use need.
+    pub fn set_ram(&self, ram: ByteCount) -> Result<(), Error> {
+        self.shared.set_ram(ram.pages())
+    }
+
+    /// Adds a page file while running, in a folder or at a name; it comes last in preference. Returns its number.
+    ///
+    /// # Errors
+    /// [`SettingsError::PageFile`] with what to change.
+    pub fn add_page_file(&self, place: &std::path::Path) -> Result<usize, Error> {
+        let id = self
+            .shared
+            .files
+            .add_file(place)
+            .map_err(|error| SettingsError::PageFile(error.to_string()))?;
+        let mut core = self.shared.core();
+        core.refresh_limit();
+        Ok(id.index())
+    }
+}
+
+impl Shared {
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.settings.strict
+    }
+
+    pub(crate) fn default_engine(&self) -> EngineKind {
+        self.settings.engine
+    }
+
+    /// The tag of the engine for a reservation, which is started if need be.
+    pub(crate) fn engine_tag(
+        &self,
+        kind: EngineKind,
+        own_budget: Option<PageCount>,
+    ) -> Result<EngineTag, Error> {
+        let mut core = self.core();
+        let tag = match own_budget {
+            None => core.ledger.start(kind)?,
+            Some(ram) => core.ledger.start_own(kind, ram)?,
+        };
+        core.refresh_limit();
+        Ok(tag)
+    }
+
+    /// An engine was started for a reservation that then was not made.
+    pub(crate) fn abandon_own(&self, tag: EngineTag) {
+        let mut core = self.core();
+        if Ledger::is_own(tag) {
+            core.drop_own(tag);
+        }
+    }
+
+    pub(crate) fn files(&self) -> &PageFiles {
+        &self.files
+    }
+
+    pub(crate) fn set_ram(&self, ram: PageCount) -> Result<(), Error> {
+        let mut core = self.core();
+        core.ledger.set_ram(ram)?;
+        core.refresh_limit();
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The commit limit follows budgets and page files.
+    pub(crate) fn refresh_limit(&mut self) {
+        let limit = self.ledger.commit_limit();
+        self.model.commit_account_mut().set_limit(limit);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(spaces) = SPACES.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            spaces.remove(&self.number);
+        }
+        if let Some(watcher) =
+            self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            watcher.stop();
+        }
+        let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if self.settings.statistics_at_exit {
+            eprint!("{}", status::summary(&core.ledger, &self.files));
+        }
+        let arenas: Vec<_> = core.model.arenas().map(|arena| (arena.range, arena.engine)).collect();
+        for (range, tag) in arenas {
+            if let Some(engine) = core.ledger.engine(tag) {
+                engine.close_arena(range);
+            }
+        }
+    }
+}
+
+/// What an operation says of itself when it fails.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) operation: &'static str,
+    pub(crate) address: u64,
+    pub(crate) size: u64,
+}
+
+impl Request {
+    pub(crate) const fn new(operation: &'static str, address: u64, size: u64) -> Self {
+        Self { operation, address, size }
+    }
+
+    pub(crate) fn refused(self, refusal: Refusal) -> Error {
+        Error::Refused {
+            operation: self.operation,
+            address: self.address,
+            size: ByteCount::new(self.size),
+            refusal,
+        }
+    }
+
+    pub(crate) fn failed(self, cause: EngineError) -> Error {
+        Error::Engine {
+            operation: self.operation,
+            address: self.address,
+            size: ByteCount::new(self.size),
+            cause,
+        }
+    }
+
+    /// The page files cannot be promised more: a matter of the commit limit, or of the disk.
+    pub(crate) fn no_page_file(self, error: &PageFileError, wanted: PageCount) -> Error {
+        match error {
+            PageFileError::MaximumReached { .. } | PageFileError::NoPageFile { .. } => {
+                self.refused(Refusal::CommitmentLimit { wanted, available: PageCount::ZERO })
+            }
+            other => self.failed(EngineError::PageFileSpace(other.to_string())),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Query: what a page is. Windows: `VirtualQuery`.
+
+use pagekeeper_model::{Access, PageState, RegionInfo, RegionState, Verdict};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
+
+use super::{Request, Shared, Space, foreign};
+use crate::engine::Residence;
+use crate::error::Error;
+
+impl Space {
+    /// What the page at `address` is, and how far upwards pages are like it; for any address, free and foreign ones too.
+    /// Never faults and never disarms a guard.
+    ///
+    /// Memory that this space did not make (program, libraries, stack, other spaces) is answered from the kernel's map.
+    ///
+    /// Windows: `VirtualQuery`.
+    ///
+    /// # Errors
+    /// `AddressTooHigh` above the highest address that a program may use.
+    pub fn query(&self, address: u64) -> Result<RegionInfo, Error> {
+        let request = Request::new("query", address, 0);
+        let core = self.shared().core();
+        // Inside an allocation the model knows everything; the kernel's map is only read for what it does not know.
+        let known = core.model.allocation_at(PageNumber::containing(address)).is_some();
+        let foreign = if known { Vec::new() } else { foreign::mappings() };
+        core.model.query(address, &foreign).map_err(|refusal| request.refused(refusal))
+    }
+
+    /// Where each page of the `size` bytes at `address` is right now, in runs, upwards. Pages that are not committed
+    /// are left out. Windows: `QueryWorkingSetEx`, with more to say.
+    pub fn residence(&self, address: u64, size: u64) -> Vec<(PageRange, Residence)> {
+        let mut runs = Vec::new();
+        let core = self.shared().core();
+        let Some(range) = PageRange::touched_by(address, size) else { return runs };
+        for region in core.model.regions(range) {
+            let RegionState::Committed(_) = region.state else { continue };
+            let engine = core.engine_of(region.range).and_then(|tag| core.ledger.engine(tag));
+            if let Some(engine) = engine {
+                engine.residence(region.range.intersection(range), &mut |part, residence| {
+                    runs.push((part, residence));
+                });
+            }
+        }
+        runs
+    }
+}
+
+impl Shared {
+    /// What the rules say to an access now. An armed guard page is disarmed by asking, as by the access.
+    pub(crate) fn judge(&self, address: u64, access: Access) -> Verdict {
+        let mut core = self.core();
+        let verdict = core.model.access(address, access);
+        if let Verdict::Guard(remaining) = verdict {
+            let page = PageNumber::containing(address);
+            core.model.clear_guard(page);
+            let tag = core.engine_of(PageRange::new(page, PageCount::ONE));
+            if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
+                // If the kernel refuses, the page stays inaccessible and the next access says so.
+                let _ = engine.disarm_guard(page, remaining);
+            }
+        }
+        verdict
+    }
+
+    /// A few words on the page at `address`, for a message.
+    pub(crate) fn describe(&self, address: u64) -> String {
+        let core = self.core();
+        let page = PageNumber::containing(address);
+        match (core.model.state_at(page), core.model.allocation_at(page)) {
+            (Some(PageState::Committed(protection)), _) => {
+                format!("committed, {protection}")
+            }
+            (Some(PageState::Reserved), Some(allocation)) => format!(
+                "reserved but not committed (reservation at {:#x}, {} bytes)",
+                allocation.range.address(),
+                allocation.range.bytes().get()
+            ),
+            _ => "free".to_owned(),
+        }
+    }
+}

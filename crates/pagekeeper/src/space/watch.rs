@@ -1,0 +1,134 @@
+//! The watcher: a thread that lets the budget follow a control group's limit that is lowered, and tells of low memory.
+//!
+//! Once a second: if the group's limit leaves less than budget, slack and 64 MiB of room, the budget shrinks; if the
+//! limit is raised again, it grows back up to what was set.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pagekeeper_sys::cgroup::MemoryGroup;
+use pagekeeper_sys::lock::SignalsBlocked;
+use pagekeeper_units::{ByteCount, PageCount};
+
+use super::{Shared, Space};
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What a control group must leave beside the budget: our slack, and 64 MiB for the rest of the process.
+const ROOM: ByteCount = ByteCount::mib(32 + 64);
+/// Of the commit limit, what is left when memory counts as low.
+const LOW_PERCENT: u64 = 10;
+
+type LowMemoryCallback = Arc<dyn Fn() + Send + Sync>;
+
+/// The low-memory callback and whether it has been told.
+#[derive(Default)]
+pub(crate) struct LowMemory {
+    callback: Mutex<Option<LowMemoryCallback>>,
+    told: Mutex<bool>,
+}
+
+/// The thread's handle.
+pub(crate) struct Watcher {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: JoinHandle<()>,
+}
+
+impl Watcher {
+    pub(crate) fn stop(self) {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+        // The space may go from inside the watcher, when it holds the last reference for a moment.
+        if self.thread.thread().id() != std::thread::current().id() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+impl Space {
+    /// Registers a callback that is called, on a thread of ours, when less than a tenth of the commit limit is left;
+    /// again after it was better in between. One callback a space; `None` takes it away.
+    ///
+    /// Windows: `CreateMemoryResourceNotification(LowMemoryResourceNotification)`.
+    pub fn on_low_memory(&self, callback: Option<Arc<dyn Fn() + Send + Sync>>) {
+        let low = &self.shared().low_memory;
+        *low.callback.lock().unwrap_or_else(PoisonError::into_inner) = callback;
+        *low.told.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.shared().start_watching();
+    }
+}
+
+impl Shared {
+    /// Starts the thread if it is not running. Without it the budget stays as it is, which is what a process without
+    /// room for a thread gets.
+    pub(crate) fn start_watching(self: &Arc<Self>) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if watcher.is_some() {
+            return;
+        }
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let weak = Arc::downgrade(self);
+        let stop_in_thread = Arc::clone(&stop);
+        let _blocked = SignalsBlocked::new();
+        let thread = std::thread::Builder::new()
+            .name("pk-watch".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || run(&weak, &stop_in_thread));
+        if let Ok(thread) = thread {
+            *watcher = Some(Watcher { stop, thread });
+        }
+    }
+
+    fn look(&self, group: Option<&MemoryGroup>) {
+        if self.settings.follow_control_group
+            && let Some(limit) = group.and_then(MemoryGroup::limit_bytes)
+            && let Ok(set) = self.settings.budget()
+        {
+            let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
+            let wanted = set.min(bearable).pages();
+            let now = self.core().ledger.ram();
+            if wanted != now && !wanted.is_zero() {
+                // Refused below the engines' minimum: then it stays, there is nothing smaller to go to.
+                let _ = self.set_ram(wanted);
+            }
+        }
+        let available = {
+            let core = self.core();
+            let account = core.model.commit_account();
+            (account.available(), account.limit())
+        };
+        self.tell_of_low_memory(available.0, available.1);
+    }
+
+    fn tell_of_low_memory(&self, available: PageCount, limit: PageCount) {
+        let low = available.get() * 100 < limit.get() * LOW_PERCENT;
+        let mut told = self.low_memory.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let tell = low && !*told;
+        *told = low;
+        drop(told);
+        if tell {
+            let callback =
+                self.low_memory.callback.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(callback) = callback {
+                callback();
+            }
+        }
+    }
+}
+
+fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar)) {
+    let group = MemoryGroup::own();
+    loop {
+        {
+            let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = stop.1.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
+            let (stopped, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if *stopped {
+                return;
+            }
+        }
+        let Some(shared) = shared.upgrade() else { return };
+        shared.look(group.as_ref());
+    }
+}
