@@ -45,9 +45,6 @@ pub use drain::{DrainList, DrainingBlock, PoolObject};
 const GROUPS: usize = 4;
 const UNLISTED: u8 = GROUPS as u8;
 
-/// How often an insertion looks again when others took what it had made room for.
-const INSERT_TRIES: usize = 4;
-
 const OBJECT_BITS: u32 = OBJECTS_MAX.trailing_zeros();
 
 /// The largest pool: as many blocks as a [`PoolRef`] can name (128 GiB).
@@ -312,13 +309,11 @@ impl Pool {
         packed_bytes: u64,
         frames: &impl FrameSource,
     ) -> Option<(Class, u32, u32)> {
-        for _ in 0..INSERT_TRIES {
-            if let Some((block, object)) = self.take_object(class, packed_bytes) {
-                return Some((class, block, object));
-            }
-            if !self.add_block(class, frames) {
-                break;
-            }
+        if let Some((block, object)) = self.take_object(class, packed_bytes) {
+            return Some((class, block, object));
+        }
+        if let Some((block, object)) = self.add_block(class, packed_bytes, frames) {
+            return Some((class, block, object));
         }
         (0..class.index()).rev().find_map(|index| {
             let larger = Class::from_index(index)?;
@@ -332,8 +327,14 @@ impl Pool {
         let shelf = self.shelves.get(class.index())?;
         let _held = shelf.lock.lock();
         let block = shelf.groups.iter().rev().find_map(List::first)?;
+        let object = self.take_object_of(shelf, block, packed_bytes)?;
+        Some((block, object))
+    }
+
+    /// Takes a free object out of a block. The class's lock is held.
+    fn take_object_of(&self, shelf: &Shelf, block: u32, packed_bytes: u64) -> Option<u32> {
         let state = self.blocks.state(block)?;
-        let object = self.blocks.take_object(block, class)?;
+        let object = self.blocks.take_object(block, state.class)?;
         shelf
             .objects
             .store(shelf.objects.load(Relaxed).wrapping_add(1), Relaxed);
@@ -343,7 +344,7 @@ impl Pool {
             .store(packed.wrapping_add(packed_bytes), Relaxed);
         let count = state.count.saturating_add(1);
         self.regroup(shelf, block, state, State { count, ..state });
-        Some((block, object))
+        Some(object)
     }
 
     /// Stores a block's new state and moves it to the list that it now belongs to. The class's lock
@@ -369,11 +370,15 @@ impl Pool {
         self.blocks.set_state(block, Some(State { group, ..new }));
     }
 
-    /// Gets RAM for one more block of a class; whether there is one now.
-    fn add_block(&self, class: Class, frames: &impl FrameSource) -> bool {
-        let Some(shelf) = self.shelves.get(class.index()) else {
-            return false;
-        };
+    /// Gets RAM for one more block of a class and takes its first object. The block becomes known to
+    /// others with that object in it: one that nobody ever used would never be given back.
+    fn add_block(
+        &self,
+        class: Class,
+        packed_bytes: u64,
+        frames: &impl FrameSource,
+    ) -> Option<(u32, u32)> {
+        let shelf = self.shelves.get(class.index())?;
         let block = match self.take_cached() {
             Some(block) => {
                 self.area.zero(block);
@@ -381,26 +386,23 @@ impl Pool {
             }
             None => {
                 if !frames.take(BLOCK_PAGES) {
-                    return false;
+                    return None;
                 }
-                match self.take_free() {
-                    Some(block) => block,
-                    None => {
-                        frames.give(BLOCK_PAGES);
-                        return false;
-                    }
-                }
+                let Some(block) = self.take_free() else {
+                    frames.give(BLOCK_PAGES);
+                    return None;
+                };
+                block
             }
         };
-        self.blocks.start(block, class, 0);
+        self.blocks.start(block, class, UNLISTED);
         {
             let _held = self.ages.lock.lock();
             self.ages.in_use.push_back(&self.blocks, block);
         }
         let _held = shelf.lock.lock();
-        let [emptiest, ..] = &shelf.groups;
-        emptiest.push_front(&self.blocks, block);
-        true
+        let object = self.take_object_of(shelf, block, packed_bytes)?;
+        Some((block, object))
     }
 
     fn take_cached(&self) -> Option<u32> {
