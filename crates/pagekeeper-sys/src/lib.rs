@@ -13,6 +13,7 @@
 //! | [`pagemap`] | which pages are in memory, which were written |
 //! | [`disk`] | batches of whole transfers: io_uring, its twin, and one that fails on demand |
 //! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
+//! | [`handle`] | a descriptor in use, ordinary or kept |
 //! | [`lock`] | locks and wait words that a fault handler may use |
 //! | [`descriptor`] | descriptors that survive the program's closing and replacing |
 //! | [`seccomp`] | making the kernel refuse chosen calls, for tests and `doctor` |
@@ -33,6 +34,7 @@ pub mod cpu;
 pub mod descriptor;
 pub mod disk;
 pub mod file;
+pub mod handle;
 pub mod lock;
 pub mod map;
 pub mod memory_info;

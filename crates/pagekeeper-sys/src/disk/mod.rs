@@ -25,9 +25,8 @@ pub use faulty::{Fault, Faulty};
 pub use positioned::{OneTransfer, Positioned};
 pub use uring::{Uring, probe_ring};
 
-use std::os::fd::OwnedFd;
-
 use crate::Errno;
+use crate::handle::Handle;
 use crate::probe::{Feature, Features};
 
 /// Buffers of one request at most (the kernel's own limit is the same).
@@ -195,16 +194,16 @@ impl<'a> Request<'a> {
 /// The best block I/O over `file` that this kernel has: `rings` rings of `entries` entries, or plain
 /// calls where rings are missing, switched off or refused.
 pub fn block_io(
-    file: OwnedFd,
+    file: impl Into<Handle>,
     features: &Features,
     rings: usize,
     entries: u32,
 ) -> Box<dyn BlockIo> {
-    if features.has(Feature::IoUring) {
-        match Uring::over(file, rings, entries) {
-            Ok(uring) => return Box::new(uring),
-            Err((file, _)) => return Box::new(Positioned::new(file)),
-        }
+    let file = file.into();
+    if features.has(Feature::IoUring)
+        && let Ok(rings) = uring::set_up(&file, rings, entries)
+    {
+        return Box::new(Uring::with_rings(file, rings));
     }
     Box::new(Positioned::new(file))
 }

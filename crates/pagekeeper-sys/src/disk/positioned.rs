@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use linux_raw_sys::general as c;
 
 use super::{BlockIo, Direction, MAX_BUFFERS, RawBuffer, Request};
+use crate::handle::Handle;
 use crate::{Errno, raw};
 
 /// A single attempt at a transfer, which may be short or interrupted. What [`Positioned`] repeats
@@ -39,25 +40,58 @@ impl OneTransfer for OwnedFd {
         offset: u64,
         buffers: &[RawBuffer],
     ) -> Result<usize, Errno> {
-        let file = self.as_raw_fd() as usize;
-        // SAFETY: The kernel transfers to or from the buffers only, which is the caller's promise.
-        unsafe {
-            if let [one] = buffers {
-                let number = match direction {
-                    Direction::Read => c::__NR_pread64,
-                    Direction::Write => c::__NR_pwrite64,
-                };
-                let base = one.base.expose_provenance();
-                return raw::call(number, [file, base, one.length, offset as usize]);
-            }
+        // SAFETY: The caller's promise.
+        unsafe { by_system_call(self.as_fd(), direction, offset, buffers) }
+    }
+}
+
+/// One `pread`, `pwrite`, `preadv` or `pwritev`.
+///
+/// # Safety
+/// As for [`OneTransfer::transfer`].
+#[inline]
+unsafe fn by_system_call(
+    file: BorrowedFd<'_>,
+    direction: Direction,
+    offset: u64,
+    buffers: &[RawBuffer],
+) -> Result<usize, Errno> {
+    let file = file.as_raw_fd() as usize;
+    // SAFETY: The kernel transfers to or from the buffers only, which is the caller's promise.
+    unsafe {
+        if let [one] = buffers {
             let number = match direction {
-                Direction::Read => c::__NR_preadv,
-                Direction::Write => c::__NR_pwritev,
+                Direction::Read => c::__NR_pread64,
+                Direction::Write => c::__NR_pwrite64,
             };
-            let array = buffers.as_ptr().expose_provenance();
-            // The offset travels in two halves, of which 64-bit kernels use the first.
-            raw::call(number, [file, array, buffers.len(), offset as usize, 0])
+            let base = one.base.expose_provenance();
+            return raw::call(number, [file, base, one.length, offset as usize]);
         }
+        let number = match direction {
+            Direction::Read => c::__NR_preadv,
+            Direction::Write => c::__NR_pwritev,
+        };
+        let array = buffers.as_ptr().expose_provenance();
+        // The offset travels in two halves, of which 64-bit kernels use the first.
+        raw::call(number, [file, array, buffers.len(), offset as usize, 0])
+    }
+}
+
+impl OneTransfer for Handle {
+    /// Looks first whether the number still stands for our file (a quarter of a microsecond when it
+    /// is kept): bytes must never go to, or come from, a stranger's.
+    #[inline]
+    unsafe fn transfer(
+        &self,
+        direction: Direction,
+        offset: u64,
+        buffers: &[RawBuffer],
+    ) -> Result<usize, Errno> {
+        if self.take_back_if_lost().is_err() {
+            return Err(Errno::BADF);
+        }
+        // SAFETY: The caller's promise.
+        unsafe { by_system_call(self.as_fd(), direction, offset, buffers) }
     }
 }
 
@@ -76,6 +110,10 @@ impl<F: OneTransfer> Positioned<F> {
     /// What it works on.
     pub fn file(&self) -> &F {
         &self.file
+    }
+
+    pub(super) fn file_mut(&mut self) -> &mut F {
+        &mut self.file
     }
 
     /// Carries one request out from its byte `done` on.

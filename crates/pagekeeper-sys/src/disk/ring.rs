@@ -18,6 +18,7 @@ use linux_raw_sys::io_uring as c;
 use pagekeeper_units::PageCount;
 
 use super::{Direction, RawBuffer, Request};
+use crate::handle::Handle;
 use crate::map::{self, Access, Advice, Mapping};
 use crate::{Errno, raw};
 
@@ -33,7 +34,7 @@ pub(super) struct Completion {
 /// A ring with a file registered as number 0.
 #[derive(Debug)]
 pub(super) struct Ring {
-    descriptor: OwnedFd,
+    descriptor: Handle,
     queues: Mapping,
     entries: Mapping,
     layout: Layout,
@@ -121,7 +122,7 @@ impl Ring {
                 completion_mask: parameters.cq_entries - 1,
                 completions: completion.cqes as usize,
             },
-            descriptor,
+            descriptor: descriptor.into(),
             queues,
             entries,
             pending: 0,
@@ -155,18 +156,25 @@ impl Ring {
         Ok(())
     }
 
-    /// Moves the descriptor to a number that is not below `lowest`.
-    pub(super) fn raise_above(&mut self, lowest: RawFd) -> Result<(), Errno> {
-        self.descriptor = rustix::io::fcntl_dupfd_cloexec(&self.descriptor, lowest)?;
-        Ok(())
+    /// Keeps the descriptor safe from the program.
+    pub(super) fn keep(&mut self) -> Result<(), Errno> {
+        self.descriptor.keep()
     }
 
     /// Puts an unrelated file under the ring's descriptor number.
     #[cfg(test)]
     pub(super) fn replace_descriptor_for_test(&mut self) {
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-        let other = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).unwrap();
-        rustix::io::dup2(&other, &mut self.descriptor).unwrap();
+        use std::os::fd::IntoRawFd;
+        let other = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: The number is this ring's; the duplicate is given away at once.
+        let mut number = unsafe { OwnedFd::from_raw_fd(self.descriptor.as_raw_fd()) };
+        rustix::io::dup2(&other, &mut number).unwrap();
+        let _ = number.into_raw_fd();
+    }
+
+    #[cfg(test)]
+    pub(super) fn number_for_test(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
     }
 
     /// Operations that fit at once.
@@ -321,6 +329,20 @@ impl Ring {
     }
 
     fn enter(&self, submit: u32, wait_for: u32) -> Result<u32, Errno> {
+        match self.enter_once(submit, wait_for) {
+            // What a ring answers.
+            result @ (Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOMEM)) => {
+                result
+            }
+            // What something else under its number might.
+            Err(_) if self.descriptor.take_back_if_lost() == Ok(true) => {
+                self.enter_once(submit, wait_for)
+            }
+            result => result,
+        }
+    }
+
+    fn enter_once(&self, submit: u32, wait_for: u32) -> Result<u32, Errno> {
         // SAFETY: What the kernel does to memory was promised when the entries were put in.
         let count = unsafe {
             raw::call(

@@ -389,3 +389,63 @@ fn misbehaviour_is_exactly_what_was_asked_for() {
     assert!(reads >= 7 && writes >= 8);
     assert_eq!(disk.inner().name(), "positioned");
 }
+
+/// Puts a scratch file under each number and says which files these are.
+fn steal(numbers: &[std::os::fd::RawFd]) -> OwnedFd {
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    let scratch = temporary();
+    for &number in numbers {
+        // SAFETY: A careless program does just that; the number is given away at once.
+        let mut target = unsafe { OwnedFd::from_raw_fd(number) };
+        rustix::io::dup2(&scratch, &mut target).unwrap();
+        let _ = target.into_raw_fd();
+    }
+    scratch
+}
+
+/// The program closes or replaces the page file and the rings: no byte goes astray.
+fn loses_no_byte<D: BlockIo>(disk: &D, numbers: impl Fn(&D) -> Vec<std::os::fd::RawFd>) {
+    let mut pages = vec![1; 1 << 14];
+    disk.write_at(0, &pages).unwrap();
+    for round in 2..6_u8 {
+        let scratch = (round % 2 == 0).then(|| steal(&numbers(disk)));
+        if scratch.is_none() {
+            // SAFETY: A careless program does just that.
+            numbers(disk)
+                .into_iter()
+                .for_each(|number| unsafe { rustix::io::close(number) });
+        }
+        pages.fill(round);
+        let mut batch: Vec<_> = pages
+            .chunks(4096)
+            .enumerate()
+            .map(|(index, page)| Request::write(index as u64 * 4096, page))
+            .collect();
+        disk.submit_and_wait(&mut batch);
+        assert!(
+            batch.iter().all(|request| request.result() == Ok(())),
+            "{}",
+            disk.name()
+        );
+        let mut back = vec![0; 1 << 14];
+        disk.read_at(0, &mut back).unwrap();
+        assert!(back == pages, "{}", disk.name());
+        if let Some(scratch) = scratch {
+            let size = rustix::fs::fstat(&scratch).unwrap().st_size;
+            assert_eq!(size, 0, "a stranger's file is left alone");
+        }
+    }
+}
+
+#[test]
+fn kept_descriptors_are_taken_back() {
+    let mut handle = crate::handle::Handle::from(temporary());
+    handle.keep().unwrap();
+    loses_no_byte(&Positioned::new(handle), |disk| {
+        vec![std::os::fd::AsRawFd::as_raw_fd(disk.file())]
+    });
+    if let Some(mut uring) = uring(temporary(), 2, 8) {
+        uring.keep().unwrap();
+        loses_no_byte(&uring, Uring::numbers_for_test);
+    }
+}

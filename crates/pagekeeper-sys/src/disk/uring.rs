@@ -7,11 +7,12 @@
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ring::{Completion, Ring};
 use super::{BlockIo, MAX_BUFFERS, Positioned, Request};
 use crate::Errno;
+use crate::handle::Handle;
 
 /// Block I/O with a fixed set of rings.
 ///
@@ -21,11 +22,12 @@ use crate::Errno;
 #[derive(Debug)]
 pub struct Uring {
     rings: Vec<Guarded>,
-    file: Positioned<OwnedFd>,
+    file: Positioned<Handle>,
 }
 
+/// A ring and the flag that says whether somebody has it.
 #[derive(Debug)]
-struct Guarded {
+pub(super) struct Guarded {
     taken: AtomicBool,
     ring: UnsafeCell<Ring>,
 }
@@ -53,33 +55,28 @@ impl Uring {
     /// # Errors
     /// `ENOSYS`, `EPERM` where io_uring is switched off (a container, `kernel.io_uring_disabled`),
     /// `ENOMEM`, `EMFILE`; `EINVAL` for no rings or no entries.
-    pub fn new(file: OwnedFd, rings: usize, entries: u32) -> Result<Self, Errno> {
-        Self::over(file, rings, entries).map_err(|(_, errno)| errno)
+    pub fn new(file: impl Into<Handle>, rings: usize, entries: u32) -> Result<Self, Errno> {
+        let file = file.into();
+        let rings = set_up(&file, rings, entries)?;
+        Ok(Self::with_rings(file, rings))
     }
 
-    /// The same, and gives the file back when that fails.
-    ///
-    /// # Errors
-    /// As [`Uring::new`].
-    pub fn over(file: OwnedFd, rings: usize, entries: u32) -> Result<Self, (OwnedFd, Errno)> {
-        match set_up(&file, rings, entries) {
-            Ok(rings) => Ok(Self {
-                rings,
-                file: Positioned::new(file),
-            }),
-            Err(errno) => Err((file, errno)),
+    pub(super) fn with_rings(file: Handle, rings: Vec<Guarded>) -> Self {
+        Self {
+            rings,
+            file: Positioned::new(file),
         }
     }
 
-    /// Moves the rings' descriptors to numbers that are not below `lowest`.
+    /// Keeps the file's and the rings' descriptors safe from the program: lost ones are taken back.
     ///
     /// # Errors
-    /// `EINVAL` beyond `RLIMIT_NOFILE`, `EMFILE`.
-    pub fn raise_above(&mut self, lowest: RawFd) -> Result<(), Errno> {
-        for guarded in &mut self.rings {
-            guarded.ring.get_mut().raise_above(lowest)?;
-        }
-        Ok(())
+    /// `EMFILE`; some may be kept then.
+    pub fn keep(&mut self) -> Result<(), Errno> {
+        self.file.file_mut().keep()?;
+        self.rings
+            .iter_mut()
+            .try_for_each(|guarded| guarded.ring.get_mut().keep())
     }
 
     /// Puts something else under the rings' descriptor numbers, as a careless program might.
@@ -88,6 +85,18 @@ impl Uring {
         for guarded in &self.rings {
             guarded.with(Ring::replace_descriptor_for_test);
         }
+    }
+
+    /// Every descriptor number in use.
+    #[cfg(test)]
+    pub(super) fn numbers_for_test(&self) -> Vec<std::os::fd::RawFd> {
+        use std::os::fd::AsRawFd;
+        let file = self.file.as_fd().as_raw_fd();
+        let rings = self
+            .rings
+            .iter()
+            .filter_map(|guarded| guarded.with(|ring| ring.number_for_test()));
+        rings.chain([file]).collect()
     }
 
     /// Carries out a batch on `ring`.
@@ -128,7 +137,8 @@ impl Uring {
     }
 }
 
-fn set_up(file: &OwnedFd, rings: usize, entries: u32) -> Result<Vec<Guarded>, Errno> {
+/// The rings for [`Uring::with_rings`].
+pub(super) fn set_up(file: &Handle, rings: usize, entries: u32) -> Result<Vec<Guarded>, Errno> {
     if rings == 0 || entries == 0 {
         return Err(Errno::INVAL);
     }

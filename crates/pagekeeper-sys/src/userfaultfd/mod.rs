@@ -33,6 +33,8 @@ pub use events::{Event, EventBuffer};
 pub use resolve::{CopyMode, MoveMode, Progress};
 pub use take_out::{ByMove, ByRemap, TakeOut, taker};
 
+use crate::descriptor::Lost;
+use crate::handle::Handle;
 use crate::map::byte_length;
 use crate::{Errno, raw};
 
@@ -180,7 +182,7 @@ impl OpenError {
 /// Closing it (dropping) unregisters every range: **missing pages read as zeros afterwards**.
 #[derive(Debug)]
 pub struct Userfaultfd {
-    descriptor: OwnedFd,
+    descriptor: Handle,
     features: UffdFeatures,
     opened_by: OpenedBy,
 }
@@ -205,7 +207,7 @@ impl Userfaultfd {
         let (descriptor, opened_by) = new_descriptor(scope)?;
         handshake(descriptor.as_fd(), wanted).map_err(OpenError::Handshake)?;
         Ok(Self {
-            descriptor,
+            descriptor: descriptor.into(),
             features: wanted,
             opened_by,
         })
@@ -225,12 +227,12 @@ impl Userfaultfd {
     /// Takes over a descriptor whose handshake is done, such as one that came back from another
     /// descriptor table.
     pub fn from_descriptor(
-        descriptor: OwnedFd,
+        descriptor: impl Into<Handle>,
         features: UffdFeatures,
         opened_by: OpenedBy,
     ) -> Self {
         Self {
-            descriptor,
+            descriptor: descriptor.into(),
             features,
             opened_by,
         }
@@ -248,14 +250,63 @@ impl Userfaultfd {
     }
 
     /// Moves the descriptor to the lowest free number that is not below `lowest`, out of the way of
-    /// programs that close or replace low numbers.
+    /// programs that close or replace low numbers. [`keep`](Self::keep) does that and more.
     ///
     /// # Errors
     /// `EINVAL` at or above `RLIMIT_NOFILE`, `EMFILE` when all from there on are taken; the
     /// descriptor stays where it was.
     pub fn raise_above(&mut self, lowest: RawFd) -> Result<(), Errno> {
-        self.descriptor = rustix::io::fcntl_dupfd_cloexec(&self.descriptor, lowest)?;
+        if let Handle::Plain(descriptor) = &self.descriptor {
+            self.descriptor = rustix::io::fcntl_dupfd_cloexec(descriptor, lowest)?.into();
+        }
         Ok(())
+    }
+
+    /// Keeps the descriptor safe from the program: a high number, and a second reference elsewhere,
+    /// so that missing pages stay missing (and never read as zeros) when the program closes it.
+    /// Calls that then fail take it back by themselves.
+    ///
+    /// # Errors
+    /// `EMFILE`; the descriptor stays as it was.
+    pub fn keep(&mut self) -> Result<(), Errno> {
+        self.descriptor.keep()
+    }
+
+    /// Takes the descriptor back when the program closed or replaced it: `true` when it had.
+    ///
+    /// # Errors
+    /// It is lost for good; the process must stop.
+    pub fn take_back_if_lost(&self) -> Result<bool, Lost> {
+        self.descriptor.take_back_if_lost()
+    }
+
+    /// Makes a call, and once more when the descriptor was lost and could be taken back.
+    ///
+    /// # Safety
+    /// Opcode and argument must belong together; what the call does is the caller's duty.
+    #[inline]
+    unsafe fn request<const OPCODE: Opcode, T>(&self, argument: &mut T) -> Result<(), Errno> {
+        // SAFETY: The caller's duty.
+        let result = unsafe { ioctl::ioctl(self, Updater::<OPCODE, _>::new(argument)) };
+        match result {
+            // What a userfaultfd answers.
+            Ok(())
+            | Err(
+                Errno::EXIST
+                | Errno::AGAIN
+                | Errno::NOENT
+                | Errno::BUSY
+                | Errno::FAULT
+                | Errno::NOMEM
+                | Errno::SRCH,
+            ) => result,
+            // What something else under its number might.
+            Err(_) if self.take_back_if_lost() == Ok(true) => {
+                // SAFETY: As above; the first call did nothing to the argument's inputs.
+                unsafe { ioctl::ioctl(self, Updater::<OPCODE, _>::new(argument)) }
+            }
+            Err(_) => result,
+        }
     }
 
     /// Takes the faults named by `modes` in `range` over, and says what may be called there.
@@ -276,7 +327,7 @@ impl Userfaultfd {
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
         unsafe {
-            ioctl::ioctl(self, Updater::<REGISTER, _>::new(&mut argument))?;
+            self.request::<REGISTER, _>(&mut argument)?;
         }
         Ok(RangeCalls::from_bits_retain(argument.ioctls))
     }
@@ -292,12 +343,7 @@ impl Userfaultfd {
     pub unsafe fn unregister(&self, range: PageRange) -> Result<(), Errno> {
         let mut argument = kernel_range(range);
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        unsafe { ioctl::ioctl(self, Updater::<UNREGISTER, _>::new(&mut argument)) }
-    }
-
-    /// The descriptor itself, given away.
-    pub fn into_descriptor(self) -> OwnedFd {
-        self.descriptor
+        unsafe { self.request::<UNREGISTER, _>(&mut argument) }
     }
 }
 

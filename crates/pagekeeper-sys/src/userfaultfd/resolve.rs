@@ -11,7 +11,7 @@
 
 use linux_raw_sys::general as c;
 use pagekeeper_units::{PAGE_SHIFT, PageCount, PageNumber, PageRange};
-use rustix::ioctl::{self, Opcode, Updater, opcode};
+use rustix::ioctl::{Opcode, opcode};
 
 use super::{KIND, Userfaultfd, kernel_range};
 use crate::Errno;
@@ -120,7 +120,7 @@ impl Userfaultfd {
             copy: 0,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        let result = unsafe { ioctl::ioctl(self, Updater::<COPY, _>::new(&mut argument)) };
+        let result = unsafe { self.request::<COPY, _>(&mut argument) };
         Progress::new(result, argument.copy, length)
     }
 
@@ -136,7 +136,7 @@ impl Userfaultfd {
             zeropage: 0,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        let result = unsafe { ioctl::ioctl(self, Updater::<ZEROPAGE, _>::new(&mut argument)) };
+        let result = unsafe { self.request::<ZEROPAGE, _>(&mut argument) };
         Progress::new(result, argument.zeropage, byte_length(range))
     }
 
@@ -160,7 +160,7 @@ impl Userfaultfd {
             move_: 0,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        let result = unsafe { ioctl::ioctl(self, Updater::<MOVE, _>::new(&mut argument)) };
+        let result = unsafe { self.request::<MOVE, _>(&mut argument) };
         Progress::new(result, argument.move_, length)
     }
 
@@ -187,7 +187,7 @@ impl Userfaultfd {
             mode,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        unsafe { ioctl::ioctl(self, Updater::<WRITEPROTECT, _>::new(&mut argument)) }
+        unsafe { self.request::<WRITEPROTECT, _>(&mut argument) }
     }
 
     /// Maps the pages of `range` that are in the page cache already (answers minor faults).
@@ -203,7 +203,7 @@ impl Userfaultfd {
             mapped: 0,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        let result = unsafe { ioctl::ioctl(self, Updater::<CONTINUE, _>::new(&mut argument)) };
+        let result = unsafe { self.request::<CONTINUE, _>(&mut argument) };
         Progress::new(result, argument.mapped, byte_length(range))
     }
 
@@ -220,7 +220,7 @@ impl Userfaultfd {
             updated: 0,
         };
         // SAFETY: Opcode and struct belong together; the effect is the caller's duty.
-        let result = unsafe { ioctl::ioctl(self, Updater::<POISON, _>::new(&mut argument)) };
+        let result = unsafe { self.request::<POISON, _>(&mut argument) };
         Progress::new(result, argument.updated, byte_length(range))
     }
 
@@ -231,7 +231,7 @@ impl Userfaultfd {
     pub fn wake(&self, range: PageRange) -> Result<(), Errno> {
         let mut argument = kernel_range(range);
         // SAFETY: Opcode and struct belong together; waiters only look again.
-        unsafe { ioctl::ioctl(self, Updater::<WAKE, _>::new(&mut argument)) }
+        unsafe { self.request::<WAKE, _>(&mut argument) }
     }
 
     /// In SIGBUS mode nobody ever waits, so the search for waiters can be left out.

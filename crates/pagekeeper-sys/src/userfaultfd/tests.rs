@@ -618,3 +618,23 @@ fn remapped_staging_is_plain_memory() {
         "still registered"
     );
 }
+
+/// The program closes our descriptor: pages that are out stay out, and the next call works.
+#[test]
+fn a_kept_descriptor_survives_being_closed() {
+    let Some(mut uffd) = inline(UffdFeatures::empty(), UffdFeatures::empty()) else {
+        return;
+    };
+    uffd.keep().unwrap();
+    let memory = arena(&uffd, 4, Modes::MISSING);
+    for round in 0..3_u64 {
+        assert_eq!(uffd.take_back_if_lost(), Ok(false));
+        // SAFETY: A careless program does just that.
+        unsafe { rustix::io::close(uffd.as_raw_fd()) };
+        let page = memory.page(round);
+        assert_eq!(read_by_kernel(page), Err(Errno::FAULT), "never zeros");
+        let range = PageRange::new(page, PageCount::ONE);
+        assert_eq!(copy(&uffd, range, &source(1, 9)), done(1, None));
+        assert_eq!(read_by_kernel(page), Ok(9));
+    }
+}
