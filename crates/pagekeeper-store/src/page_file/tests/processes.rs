@@ -203,10 +203,19 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg(self.path())
-            .stderr(Stdio::null())
-            .status();
+        let unmount = |options: &[&str]| {
+            let mut command = Command::new("umount");
+            command.args(options).arg(self.path()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        // The kernel lets go of a ring's file some time after the ring is closed.
+        for _ in 0..100 {
+            if unmount(&[]) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        unmount(&["--lazy"]);
     }
 }
 
