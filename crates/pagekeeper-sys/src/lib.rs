@@ -12,7 +12,7 @@
 //! | [`userfaultfd`] | answering page faults, moving pages out and in |
 //! | [`pagemap`] | which pages are in memory, which were written |
 //! | [`disk`] | batches of whole transfers: io_uring, its twin, and one that fails on demand |
-//! | [`file`] | page files: creating, allocating, direct I/O, the page cache |
+//! | [`mod@file`] | page files: creating, allocating, direct I/O, the page cache |
 //! | [`handle`] | a descriptor in use, ordinary or kept |
 //! | [`lock`] | locks and wait words that a fault handler may use |
 //! | [`descriptor`] | descriptors that survive the program's closing and replacing |
