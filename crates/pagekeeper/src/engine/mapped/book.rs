@@ -29,7 +29,8 @@ impl Arena {
     /// What of the 2 MiB with this number lies in the arena.
     pub(super) fn piece_range(&self, number: u64) -> PageRange {
         let start = PageNumber::new(number * PIECE_PAGES as u64);
-        self.range.intersection(PageRange::new(start, PageCount::new(PIECE_PAGES as u64)))
+        self.range
+            .intersection(PageRange::new(start, PageCount::new(PIECE_PAGES as u64)))
     }
 }
 
@@ -124,21 +125,31 @@ impl Book {
     }
 
     pub(super) fn piece(&self, page: PageNumber) -> Option<&Piece> {
-        self.arena(page)?.pieces.get(&piece_number(page)).map(|piece| &**piece)
+        self.arena(page)?
+            .pieces
+            .get(&piece_number(page))
+            .map(|piece| &**piece)
     }
 
     pub(super) fn piece_mut(&mut self, page: PageNumber) -> Option<&mut Piece> {
-        self.arena_mut(page)?.pieces.get_mut(&piece_number(page)).map(|piece| &mut **piece)
+        self.arena_mut(page)?
+            .pieces
+            .get_mut(&piece_number(page))
+            .map(|piece| &mut **piece)
     }
 
     /// The piece that a queue means, unless that is gone.
     pub(super) fn piece_by_key(&mut self, key: PieceKey) -> Option<&mut Piece> {
-        self.piece_mut(key.page).filter(|piece| piece.number == key.number)
+        self.piece_mut(key.page)
+            .filter(|piece| piece.number == key.number)
     }
 
     /// Enters a piece that has just been mapped.
     pub(super) fn enter(&mut self, piece: Piece) {
-        let key = PieceKey { page: piece.range.start(), number: piece.number };
+        let key = PieceKey {
+            page: piece.range.start(),
+            number: piece.number,
+        };
         let count = piece.range.count().get();
         let committed = piece.committed.count();
         match piece.nature {
@@ -187,8 +198,12 @@ impl Book {
     pub(super) fn forget_pieces(&mut self, keys: &[PieceKey]) {
         let mut runs: Vec<Run> = Vec::new();
         for key in keys {
-            let Some(arena) = self.arena_mut(key.page) else { continue };
-            let Some(piece) = arena.pieces.remove(&piece_number(key.page)) else { continue };
+            let Some(arena) = self.arena_mut(key.page) else {
+                continue;
+            };
+            let Some(piece) = arena.pieces.remove(&piece_number(key.page)) else {
+                continue;
+            };
             let committed = piece.committed.count();
             self.account.locked -= piece.locked.count();
             match piece.nature {
@@ -224,7 +239,8 @@ impl Book {
         let all = std::mem::take(&mut self.empties);
         for key in all {
             let overlaps = range.is_none_or(|range| {
-                self.piece(key.page).is_none_or(|piece| piece.range.overlaps(range))
+                self.piece(key.page)
+                    .is_none_or(|piece| piece.range.overlaps(range))
             });
             if overlaps {
                 self.close_if_empty(kernel, key);
@@ -236,14 +252,19 @@ impl Book {
     }
 
     fn close_if_empty(&mut self, kernel: &Kernel, key: PieceKey) {
-        if self.piece_by_key(key).is_some_and(|piece| piece.committed.is_empty()) {
+        if self
+            .piece_by_key(key)
+            .is_some_and(|piece| piece.committed.is_empty())
+        {
             self.close_pieces(kernel, &[key]);
         }
     }
 
     /// Every piece, upwards.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &Piece> {
-        self.arenas.values().flat_map(|arena| arena.pieces.values().map(|piece| &**piece))
+        self.arenas
+            .values()
+            .flat_map(|arena| arena.pieces.values().map(|piece| &**piece))
     }
 
     /// Bytes that the records take, about.
@@ -261,8 +282,13 @@ impl Book {
     ) -> Result<(), EngineError> {
         kernel
             .close_arena(range)
-            .map_err(|errno| EngineError::Kernel { call: "munmap", errno })?;
-        let Some(arena) = self.arenas.get(&range.start().get()) else { return Ok(()) };
+            .map_err(|errno| EngineError::Kernel {
+                call: "munmap",
+                errno,
+            })?;
+        let Some(arena) = self.arenas.get(&range.start().get()) else {
+            return Ok(());
+        };
         let keys: Vec<_> = arena.pieces.values().map(|piece| key_of(piece)).collect();
         self.forget_pieces(&keys);
         self.arenas.remove(&range.start().get());
@@ -272,7 +298,10 @@ impl Book {
 
 /// The key under which queues speak of a piece.
 pub(super) fn key_of(piece: &Piece) -> PieceKey {
-    PieceKey { page: piece.range.start(), number: piece.number }
+    PieceKey {
+        page: piece.range.start(),
+        number: piece.number,
+    }
 }
 
 /// Adds a place to the last run where it continues that.
@@ -287,4 +316,3 @@ fn append(runs: &mut Vec<Run>, place: Place) {
         _ => runs.push(Run { place, pieces: 1 }),
     }
 }
-

@@ -59,7 +59,9 @@ impl Steps {
             return;
         }
         match self.access.last_mut() {
-            Some(last) if last.range.end() == range.start() && last.from == from && last.to == to => {
+            Some(last)
+                if last.range.end() == range.start() && last.from == from && last.to == to =>
+            {
                 last.range = PageRange::between(last.range.start(), range.end());
             }
             _ => self.access.push(AccessChange { range, from, to }),
@@ -101,7 +103,11 @@ impl Steps {
     fn plan(&mut self, piece: &Piece, part: PageRange, wanted: Wanted, has_markers: bool) {
         let all = positions(part);
         let kind = |page: usize| {
-            (piece.fenced.contains(page), piece.stale.contains(page), piece.access(page))
+            (
+                piece.fenced.contains(page),
+                piece.stale.contains(page),
+                piece.access(page),
+            )
         };
         let mut start = all.start;
         while start < all.end {
@@ -224,7 +230,9 @@ impl Book {
     /// Pieces that were opened for a commit that was refused later.
     fn take_back(&mut self, kernel: &Kernel, opened: &[PieceKey]) {
         for key in opened {
-            let Some(piece) = self.piece(key.page) else { continue };
+            let Some(piece) = self.piece(key.page) else {
+                continue;
+            };
             let range = piece.range;
             self.record(range, Wanted::Nothing);
         }
@@ -232,7 +240,10 @@ impl Book {
         for key in opened {
             // The kernel would not close it: it stays, empty, and out of reach.
             if self.piece_by_key(*key).is_some() {
-                let range = self.piece(key.page).map(|piece| piece.range).unwrap_or_default();
+                let range = self
+                    .piece(key.page)
+                    .map(|piece| piece.range)
+                    .unwrap_or_default();
                 self.make_unreachable(kernel, range);
             }
         }
@@ -252,9 +263,13 @@ impl Book {
     /// Enters what the pages of `part`, which lie in one piece, have become.
     fn record(&mut self, part: PageRange, wanted: Wanted) {
         let pages = positions(part);
-        let Some(nature) = self.piece(part.start()).map(|piece| piece.nature) else { return };
+        let Some(nature) = self.piece(part.start()).map(|piece| piece.nature) else {
+            return;
+        };
         let has_markers = self.has_markers(nature);
-        let Some(piece) = self.piece_mut(part.start()) else { return };
+        let Some(piece) = self.piece_mut(part.start()) else {
+            return;
+        };
         let before = piece.committed.count();
         match wanted {
             Wanted::Open(access) => {
@@ -291,7 +306,9 @@ impl Book {
         let mut to_close = Vec::new();
         for change in changes.iter().filter(|change| change.before.is_committed()) {
             for part in split(change.range) {
-                let Some(piece) = self.piece(part.start()) else { continue };
+                let Some(piece) = self.piece(part.start()) else {
+                    continue;
+                };
                 let key = key_of(piece);
                 let mut left = piece.committed;
                 left.remove(positions(part));
@@ -329,7 +346,8 @@ impl Book {
     fn fence_out(&mut self, kernel: &Kernel, steps: &mut Steps) {
         let steps = core::mem::take(steps);
         for &range in &steps.fence {
-            if kernel.install_markers(range).is_err() && kernel.protect(range, Access::NONE).is_ok() {
+            if kernel.install_markers(range).is_err() && kernel.protect(range, Access::NONE).is_ok()
+            {
                 let _ = kernel.zap(range);
                 for part in split(range) {
                     if let Some(piece) = self.piece_mut(part.start()) {

@@ -43,7 +43,13 @@ impl Files {
     /// `most` is the largest size of each file.
     pub(super) fn new(paths: Vec<PathBuf>, most: PageCount, allow_ram_disk: bool) -> Self {
         let most = most.get() / PIECE_PAGES as u64;
-        Self { unopened: paths.into_iter(), allow_ram_disk, members: Vec::new(), most, refusal: None }
+        Self {
+            unopened: paths.into_iter(),
+            allow_ram_disk,
+            members: Vec::new(),
+            most,
+            refusal: None,
+        }
     }
 
     /// Whether there is, or can be made, any file.
@@ -60,17 +66,28 @@ impl Files {
     pub(super) fn file(&self, place: Place) -> Result<&Arc<PageFile>, EngineError> {
         let member = self.members.get(usize::from(place.file));
         let errno = Errno::BADF;
-        member.map(|member| &member.file).ok_or(EngineError::Kernel { call: "page file", errno })
+        member
+            .map(|member| &member.file)
+            .ok_or(EngineError::Kernel {
+                call: "page file",
+                errno,
+            })
     }
 
     /// Pieces in use in all files.
     pub(super) fn taken_pieces(&self) -> u64 {
-        self.members.iter().map(|member| member.places.taken().saturating_sub(1)).sum()
+        self.members
+            .iter()
+            .map(|member| member.places.taken().saturating_sub(1))
+            .sum()
     }
 
     /// Bytes that the tables take, about.
     pub(super) fn record_bytes(&self) -> u64 {
-        self.members.iter().map(|member| member.places.record_bytes()).sum()
+        self.members
+            .iter()
+            .map(|member| member.places.record_bytes())
+            .sum()
     }
 
     /// Places with real space for `count` pieces from number `first` on, in as few runs as possible. All or
@@ -113,7 +130,13 @@ impl Files {
                     None => break,
                 }
             }
-            let run = Run { place: Place { file: index as u8, slot }, pieces };
+            let run = Run {
+                place: Place {
+                    file: index as u8,
+                    slot,
+                },
+                pieces,
+            };
             let length = pieces * PIECE_BYTES;
             let Err(errno) = member.file.allocate(run.place.offset(0), length) else {
                 return Some(run);
@@ -154,7 +177,10 @@ impl Files {
         if let Some(slot) = places.take(u64::MAX) {
             file.use_scratch(u64::from(slot) * PIECE_BYTES, PAGE_SIZE as u64);
         }
-        self.members.push(Member { file: Arc::new(file), places });
+        self.members.push(Member {
+            file: Arc::new(file),
+            places,
+        });
         Ok(())
     }
 }
@@ -162,7 +188,11 @@ impl Files {
 fn give_back_in(member: &mut Member, run: Run) {
     // A failure leaves space allocated, no more: the file is gone with the process at the latest. But then
     // the bytes are not zero, and the slots must not be used again.
-    if member.file.punch(run.place.offset(0), run.pieces * PIECE_BYTES).is_ok() {
+    if member
+        .file
+        .punch(run.place.offset(0), run.pieces * PIECE_BYTES)
+        .is_ok()
+    {
         for slot in run.place.slot..run.place.slot + run.pieces as u32 {
             member.places.give_back(slot);
         }

@@ -45,7 +45,8 @@ impl Kernel {
     /// Lets `count` calls succeed and refuses the one after them.
     #[cfg(test)]
     pub(super) fn refuse_after(&self, count: i64) {
-        self.refuse_after.store(count + 1, core::sync::atomic::Ordering::Relaxed);
+        self.refuse_after
+            .store(count + 1, core::sync::atomic::Ordering::Relaxed);
     }
 
     fn count(&self) -> Result<(), Errno> {
@@ -137,24 +138,27 @@ impl Kernel {
 
     /// Fences pages with markers. Anonymous contents are gone afterwards, those of files stay underneath.
     pub(super) fn install_markers(&self, range: PageRange) -> Result<(), EngineError> {
-        self.advise(range, Advice::GuardInstall).map_err(named("madvise(MADV_GUARD_INSTALL)"))
+        self.advise(range, Advice::GuardInstall)
+            .map_err(named("madvise(MADV_GUARD_INSTALL)"))
     }
 
     /// Takes markers away.
     pub(super) fn remove_markers(&self, range: PageRange) -> Result<(), EngineError> {
-        self.advise(range, Advice::GuardRemove).map_err(named("madvise(MADV_GUARD_REMOVE)"))
+        self.advise(range, Advice::GuardRemove)
+            .map_err(named("madvise(MADV_GUARD_REMOVE)"))
     }
 
     /// Takes pages out of the mapping: anonymous ones are gone, those of files stay in the page cache.
     pub(super) fn zap(&self, range: PageRange) -> Result<(), EngineError> {
-        self.advise(range, Advice::Discard).map_err(named("madvise(MADV_DONTNEED)"))
+        self.advise(range, Advice::Discard)
+            .map_err(named("madvise(MADV_DONTNEED)"))
     }
 
-    /// Starts reading pages. A hint.
-    pub(super) fn will_need(&self, range: PageRange) {
+    /// Brings pages into the mapping. A hint.
+    pub(super) fn populate(&self, range: PageRange) {
         self.calls.add(1);
         // SAFETY: Changes no contents.
-        let _ = unsafe { map::advise(range, Advice::WillNeed) };
+        let _ = unsafe { map::advise(range, Advice::PopulateRead) };
     }
 }
 

@@ -45,9 +45,8 @@ impl Book {
         for part in split(range) {
             let is_open = self.piece(part.start()).is_some();
             if !is_open {
-                closed = Some(closed.map_or(part, |run| {
-                    PageRange::between(run.start(), part.end())
-                }));
+                closed =
+                    Some(closed.map_or(part, |run| PageRange::between(run.start(), part.end())));
             }
             if (is_open || part.end() == range.end())
                 && let Some(run) = closed.take()
@@ -67,9 +66,16 @@ impl Book {
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
         let whole = self.whole_pieces(run)?;
-        let visible = if wanted == Wanted::Open(Access::READ_WRITE) { run } else { PageRange::default() };
+        let visible = if wanted == Wanted::Open(Access::READ_WRITE) {
+            run
+        } else {
+            PageRange::default()
+        };
         let split_at = self.anonymous_end(kernel, whole);
-        let group = |range: PageRange| Group { range, visible: range.intersection(visible) };
+        let group = |range: PageRange| Group {
+            range,
+            visible: range.intersection(visible),
+        };
         let anonymous = PageRange::between(whole.start(), split_at);
         if !anonymous.is_empty() {
             self.open_group(kernel, group(anonymous), Backing::Anonymous, opened)?;
@@ -125,7 +131,11 @@ impl Book {
         count: u64,
     ) -> Result<Vec<Run>, EngineError> {
         self.files.take(first, count).or_else(|error| {
-            if self.close_empties(kernel, None) { self.files.take(first, count) } else { Err(error) }
+            if self.close_empties(kernel, None) {
+                self.files.take(first, count)
+            } else {
+                Err(error)
+            }
         })
     }
 
@@ -174,10 +184,17 @@ impl Book {
         for range in split(group.range) {
             let nature = places.next().map_or(Nature::Anonymous, Nature::File);
             let open = positions(range.intersection(group.visible));
-            let open = if range.overlaps(group.visible) { open } else { 0..0 };
+            let open = if range.overlaps(group.visible) {
+                open
+            } else {
+                0..0
+            };
             let number = self.fresh_number();
             self.enter(Piece::new(number, range, nature, open, !has_markers));
-            opened.push(PieceKey { page: range.start(), number });
+            opened.push(PieceKey {
+                page: range.start(),
+                number,
+            });
         }
         Ok(())
     }
@@ -189,7 +206,9 @@ impl Book {
         group: &Group,
         backing: &Backing,
     ) -> Result<(), EngineError> {
-        let Backing::File(runs) = backing else { return Ok(()) };
+        let Backing::File(runs) = backing else {
+            return Ok(());
+        };
         let mut first = piece_number(group.range.start());
         for run in runs {
             let pages = PageRange::new(
@@ -200,8 +219,10 @@ impl Book {
             let range = pages.intersection(group.range);
             let offset = run.place.offset(positions(range).start);
             let file = self.files.file(run.place)?;
-            let descriptor =
-                file.descriptor().map_err(|errno| EngineError::Kernel { call: "fstat", errno })?;
+            let descriptor = file.descriptor().map_err(|errno| EngineError::Kernel {
+                call: "fstat",
+                errno,
+            })?;
             kernel.map_file(range, descriptor, offset)?;
             first += run.pieces;
         }
@@ -211,8 +232,10 @@ impl Book {
 
 /// The place of each piece of a run.
 fn places_of(run: Run) -> impl Iterator<Item = Place> {
-    (0..run.pieces as u32)
-        .map(move |index| Place { file: run.place.file, slot: run.place.slot + index })
+    (0..run.pieces as u32).map(move |index| Place {
+        file: run.place.file,
+        slot: run.place.slot + index,
+    })
 }
 
 /// Fences what is not visible, then opens the group.

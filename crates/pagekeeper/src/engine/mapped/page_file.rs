@@ -40,15 +40,26 @@ impl PageFile {
         let refused = |reason: String| EngineError::PageFileSpace(reason);
         let created = file::create(path).map_err(|error| refused(error.to_string()))?;
         let kind = file::file_system_of(&created.file)
-            .map_err(|errno| EngineError::Kernel { call: "statfs", errno })?
+            .map_err(|errno| EngineError::Kernel {
+                call: "statfs",
+                errno,
+            })?
             .kind;
         if kind == FileSystemKind::Ram && !allow_ram_disk {
             let path = path.display();
-            return Err(refused(format!("'{path}' is in RAM, which a page file is to relieve")));
+            return Err(refused(format!(
+                "'{path}' is in RAM, which a page file is to relieve"
+            )));
         }
-        let descriptor = KeptDescriptor::keep(created.file)
-            .map_err(|errno| EngineError::Kernel { call: "fcntl(F_DUPFD)", errno })?;
-        Ok(Self { descriptor, scratch_offset: None })
+        let descriptor =
+            KeptDescriptor::keep(created.file).map_err(|errno| EngineError::Kernel {
+                call: "fcntl(F_DUPFD)",
+                errno,
+            })?;
+        Ok(Self {
+            descriptor,
+            scratch_offset: None,
+        })
     }
 
     /// Allocates the brake's page. Without it there is no brake, which is no reason to refuse a page file.
@@ -67,8 +78,13 @@ impl PageFile {
 
     /// Allocates space for good. Asks `RLIMIT_FSIZE` first, so no SIGXFSZ comes.
     pub(super) fn allocate(&self, offset: u64, length: u64) -> Result<(), Errno> {
-        let Allocated { error, .. } =
-            file::allocate(self.descriptor()?, offset, length, length, AllocateHow::Best);
+        let Allocated { error, .. } = file::allocate(
+            self.descriptor()?,
+            offset,
+            length,
+            length,
+            AllocateHow::Best,
+        );
         error.map_or(Ok(()), Err)
     }
 
@@ -99,7 +115,10 @@ impl PageFile {
     /// Pages in the page cache, and of these the changed ones and those being written.
     pub(super) fn cached(&self, offset: u64, length: u64) -> Result<(u64, u64), Errno> {
         let state = file::cache_state(self.descriptor()?, offset, length)?;
-        Ok((state.cached_pages, state.dirty_pages + state.writeback_pages))
+        Ok((
+            state.cached_pages,
+            state.dirty_pages + state.writeback_pages,
+        ))
     }
 
     /// Makes `count` pages read as zero again. The space stays allocated.

@@ -17,7 +17,13 @@ pub(super) struct PageSet([u64; WORDS]);
 fn mask(word: usize, range: &Range<usize>) -> u64 {
     let low = range.start.clamp(word * 64, word * 64 + 64) - word * 64;
     let high = range.end.clamp(word * 64, word * 64 + 64) - word * 64;
-    let below = |bits: usize| if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+    let below = |bits: usize| {
+        if bits >= 64 {
+            u64::MAX
+        } else {
+            (1 << bits) - 1
+        }
+    };
     below(high) & !below(low)
 }
 
@@ -45,7 +51,9 @@ impl PageSet {
     }
 
     pub(super) fn contains(&self, page: usize) -> bool {
-        self.0.get(page / 64).is_some_and(|bits| bits >> (page % 64) & 1 != 0)
+        self.0
+            .get(page / 64)
+            .is_some_and(|bits| bits >> (page % 64) & 1 != 0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,7 +62,10 @@ impl PageSet {
 
     /// Whether a page of `range` is in the set.
     pub(super) fn touches(&self, range: &Range<usize>) -> bool {
-        self.0.iter().enumerate().any(|(word, bits)| bits & mask(word, range) != 0)
+        self.0
+            .iter()
+            .enumerate()
+            .any(|(word, bits)| bits & mask(word, range) != 0)
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -79,7 +90,11 @@ impl PageSet {
     fn end_of_run(&self, start: usize, inside: bool) -> usize {
         let mut from = start;
         while from < PIECE_PAGES {
-            let bits = if inside { !self.0[from / 64] } else { self.0[from / 64] };
+            let bits = if inside {
+                !self.0[from / 64]
+            } else {
+                self.0[from / 64]
+            };
             let rest = bits >> (from % 64);
             if rest != 0 {
                 return from + rest.trailing_zeros() as usize;
@@ -99,8 +114,13 @@ mod tests {
         let mut set = PageSet::of(10..140);
         set.insert(500..512);
         let runs: Vec<_> = set.runs(0..512).collect();
-        let wanted =
-            [(0..10, false), (10..140, true), (140..500, false), (500..512, true)].to_vec();
+        let wanted = [
+            (0..10, false),
+            (10..140, true),
+            (140..500, false),
+            (500..512, true),
+        ]
+        .to_vec();
         assert_eq!(runs, wanted);
         assert_eq!(set.runs(64..128).collect::<Vec<_>>(), [(64..128, true)]);
         assert_eq!(set.count(), 142);
@@ -123,7 +143,11 @@ mod tests {
             let start = next(PIECE_PAGES);
             let end = start + next(PIECE_PAGES - start + 1);
             let value = next(2) == 1;
-            if value { set.insert(start..end) } else { set.remove(start..end) }
+            if value {
+                set.insert(start..end)
+            } else {
+                set.remove(start..end)
+            }
             array[start..end].fill(value);
             let from = next(PIECE_PAGES);
             let mut at = from;
@@ -134,7 +158,10 @@ mod tests {
             }
             assert_eq!(at, PIECE_PAGES);
             assert_eq!(set.count(), array.iter().filter(|&&bit| bit).count() as u64);
-            assert_eq!(set.touches(&(start..end)), array[start..end].contains(&true));
+            assert_eq!(
+                set.touches(&(start..end)),
+                array[start..end].contains(&true)
+            );
         }
     }
 }

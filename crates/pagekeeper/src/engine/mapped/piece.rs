@@ -70,7 +70,11 @@ impl Wanted {
             PageState::Committed(protection) if protection.is_guard() => Self::Hidden,
             PageState::Committed(protection) => {
                 let access = access_of(protection);
-                if access.is_empty() { Self::Hidden } else { Self::Open(access) }
+                if access.is_empty() {
+                    Self::Hidden
+                } else {
+                    Self::Open(access)
+                }
             }
         }
     }
@@ -111,6 +115,8 @@ pub(super) struct Piece {
     pub(super) was_out: bool,
     /// File pieces: pages cached when it was last counted.
     pub(super) cached: u32,
+    /// File pieces: from which page on victims are looked for next.
+    pub(super) hand: u16,
 }
 
 impl Piece {
@@ -135,6 +141,7 @@ impl Piece {
             locked: PageSet::EMPTY,
             was_out: false,
             cached: 0,
+            hand: 0,
         };
         if fenced_by_access {
             piece.set_access(positions(range), Access::NONE);
@@ -155,7 +162,9 @@ impl Piece {
             return;
         }
         let plain = Access::READ_WRITE.bits() as u8;
-        let all = self.access.get_or_insert_with(|| Box::new([plain; PIECE_PAGES]));
+        let all = self
+            .access
+            .get_or_insert_with(|| Box::new([plain; PIECE_PAGES]));
         all[pages].fill(access.bits() as u8);
         if access == Access::READ_WRITE && all.iter().all(|&bits| bits == plain) {
             self.access = None;
@@ -164,7 +173,11 @@ impl Piece {
 
     /// Bytes that this record takes.
     pub(super) fn record_bytes(&self) -> u64 {
-        let access = if self.access.is_some() { PIECE_PAGES } else { 0 };
+        let access = if self.access.is_some() {
+            PIECE_PAGES
+        } else {
+            0
+        };
         (size_of::<Self>() + access) as u64
     }
 
@@ -215,9 +228,14 @@ mod tests {
     #[test]
     fn ranges_split_at_2_mib() {
         let range = PageRange::new(PageNumber::new(500), PageCount::new(600));
-        let parts: Vec<_> = split(range).map(|part| (part.start().get(), part.count().get())).collect();
+        let parts: Vec<_> = split(range)
+            .map(|part| (part.start().get(), part.count().get()))
+            .collect();
         assert_eq!(parts, [(500, 12), (512, 512), (1024, 76)]);
-        assert_eq!(positions(PageRange::new(PageNumber::new(1024), PageCount::new(512))), 0..512);
+        assert_eq!(
+            positions(PageRange::new(PageNumber::new(1024), PageCount::new(512))),
+            0..512
+        );
     }
 
     #[test]
@@ -227,7 +245,10 @@ mod tests {
         assert_eq!(wanted(Protection::NO_ACCESS), Wanted::Hidden);
         assert_eq!(wanted(Protection::READ_WRITE.with_guard()), Wanted::Hidden);
         assert_eq!(wanted(Protection::READ_ONLY), Wanted::Open(Access::READ));
-        assert_eq!(wanted(Protection::EXECUTE), Wanted::Open(Access::READ | Access::EXECUTE));
+        assert_eq!(
+            wanted(Protection::EXECUTE),
+            Wanted::Open(Access::READ | Access::EXECUTE)
+        );
         let all = Access::READ_WRITE | Access::EXECUTE;
         assert_eq!(wanted(Protection::EXECUTE_READ_WRITE), Wanted::Open(all));
     }

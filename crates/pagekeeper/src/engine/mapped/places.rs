@@ -71,7 +71,8 @@ impl Places {
             .map(|stretch| u64::from(stretch) * STRETCH + place);
         let slot = at_home
             .filter(|&slot| slot < self.end_slot && !self.is_taken(slot))
-            .or_else(|| self.any_free())?;
+            .or_else(|| self.any_free())
+            .or_else(|| self.fresh_beside())?;
         self.stretches[(slot / STRETCH) as usize].taken |= 1 << (slot % STRETCH);
         self.empty.remove(&((slot / STRETCH) as u32));
         self.taken += 1;
@@ -81,7 +82,9 @@ impl Places {
     /// A slot is free again.
     pub(super) fn give_back(&mut self, slot: u32) {
         let index = slot / STRETCH as u32;
-        let Some(stretch) = self.stretches.get_mut(index as usize) else { return };
+        let Some(stretch) = self.stretches.get_mut(index as usize) else {
+            return;
+        };
         let bit = 1 << (slot % STRETCH as u32);
         debug_assert!(stretch.taken & bit != 0, "a slot is given back once");
         if stretch.taken & bit != 0 {
@@ -132,11 +135,22 @@ impl Places {
         Some(index)
     }
 
+    /// A slot of a new stretch that belongs to nobody in particular: its home is no address.
+    fn fresh_beside(&mut self) -> Option<u64> {
+        let nowhere = u64::MAX - self.stretches.len() as u64;
+        self.settle(nowhere)
+            .map(|stretch| u64::from(stretch) * STRETCH)
+            .filter(|&slot| slot < self.end_slot && !self.is_taken(slot))
+    }
+
     fn any_free(&self) -> Option<u64> {
-        self.stretches.iter().zip(0_u64..).find_map(|(stretch, index)| {
-            let slot = index * STRETCH + u64::from((!stretch.taken).trailing_zeros());
-            (stretch.taken != u32::MAX && slot < self.end_slot).then_some(slot)
-        })
+        self.stretches
+            .iter()
+            .zip(0_u64..)
+            .find_map(|(stretch, index)| {
+                let slot = index * STRETCH + u64::from((!stretch.taken).trailing_zeros());
+                (stretch.taken != u32::MAX && slot < self.end_slot).then_some(slot)
+            })
     }
 }
 
@@ -147,14 +161,23 @@ mod tests {
     #[test]
     fn neighbours_in_memory_are_neighbours_in_the_file() {
         let mut places = Places::new(1_000);
-        let slots: Vec<_> = (100..300).map(|piece| places.take(piece).unwrap()).collect();
-        let joined = slots.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
+        let slots: Vec<_> = (100..300)
+            .map(|piece| places.take(piece).unwrap())
+            .collect();
+        let joined = slots
+            .windows(2)
+            .filter(|pair| pair[1] == pair[0] + 1)
+            .count();
         assert!(joined >= 198, "{slots:?}");
         for slot in slots {
             places.give_back(slot);
         }
         assert_eq!(places.taken(), 0);
-        assert_eq!(places.take(7).map(|slot| slot < 300), Some(true), "old offsets serve again");
+        assert_eq!(
+            places.take(7).map(|slot| slot < 300),
+            Some(true),
+            "old offsets serve again"
+        );
     }
 
     #[test]

@@ -1,0 +1,353 @@
+//! The balancer: one thread that keeps the file part within what the budget leaves for it.
+//!
+//! The kernel answers faults without asking us, so the file part is *looked up*: cheaply from the process's
+//! counters (every page that a fault brings in shows there), exactly with `cachestat` when the cheap figure
+//! comes near the limit. How long the thread may sleep follows from the distance to the hard limit and from how
+//! fast two threads can bring in pages. Where dirtying outruns writing, the [brake](super::brake) slows the
+//! faults down; commits wait.
+//!
+//! Levels, upwards: *low*, to which a trim goes; *high*, where it starts; the *target*, what the budget leaves;
+//! target + slack, which is never to be reached.
+
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::time::Duration;
+use std::io::Read;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::lock::{Event, SignalsBlocked, WaitWord};
+use pagekeeper_sys::pagemap;
+
+use super::book::Book;
+use super::brake::Brake;
+use super::engine::Core;
+use super::page_file::PageFile;
+use super::read_ahead::ReadAhead;
+use super::trim::Trimmer;
+use crate::error::EngineError;
+use crate::statistics::Counter;
+
+/// The largest slack, in pages (32 MiB).
+const SLACK_MAX: u64 = 8192;
+/// The least that the file part is left with, in pages: less, and nothing moves.
+const TARGET_MIN: u64 = 256;
+/// The largest trim, in pages (32 MiB).
+const BATCH_MAX: u64 = 8192;
+/// How fast page faults can bring in pages, a millisecond (measured: 310 with two threads).
+const FASTEST_PAGES_PER_MS: u64 = 400;
+/// The longest sleep while there is a file part.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// How long a commit waits for room at most. Then it goes on: waiting is courtesy, the brake is force.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a new budget is waited for.
+const BUDGET_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the file part may hold, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Levels {
+    pub(super) low: u64,
+    pub(super) high: u64,
+    pub(super) target: u64,
+    pub(super) slack: u64,
+    /// Pages that a trim takes in one go.
+    pub(super) batch: u64,
+}
+
+impl Levels {
+    /// What `book`'s budget leaves for the file part: all but the anonymous commits and the kernel's tables of
+    /// file pieces (a page for each).
+    fn of(book: &Book) -> Self {
+        let account = &book.account;
+        let tables = book.file_pieces.min(account.ram / 4);
+        let target = account
+            .ram
+            .saturating_sub(account.anonymous_committed + tables);
+        let target = target.max(TARGET_MIN);
+        let batch = (target / 16).clamp(32, BATCH_MAX);
+        Self {
+            low: target - batch * 2,
+            high: target - batch,
+            target,
+            slack: account.ram.min(SLACK_MAX),
+            batch,
+        }
+    }
+}
+
+/// What the thread and everybody else know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Balance {
+    wake: Event,
+    is_running: AtomicBool,
+    is_stopping: AtomicBool,
+    /// The first failed write-back, as an error number; 0 while all is well.
+    failure: AtomicI32,
+    /// Pages of the page files in the page cache, and those of them not written, as last looked up.
+    pub(super) cached: AtomicU64,
+    pub(super) dirty: AtomicU64,
+    pub(super) peak: AtomicU64,
+    /// From so many cached pages on, commits wait.
+    crowded: AtomicU64,
+    /// Moves at the end of each turn.
+    turns: WaitWord,
+    pub(super) brake: Brake,
+    pub(super) pages_out: Counter,
+    pub(super) pages_ahead: Counter,
+    pub(super) clean_drops: Counter,
+    /// Tests: the error number that the next write-back "gives".
+    #[cfg(test)]
+    pub(super) injected: AtomicI32,
+}
+
+impl Balance {
+    /// Whether every write-back so far went well.
+    pub(super) fn health(&self) -> Result<(), EngineError> {
+        match self.failure.load(Ordering::Acquire) {
+            0 => Ok(()),
+            number => Err(EngineError::PagingStopped(Errno::from_raw_os_error(number))),
+        }
+    }
+
+    /// Paging stops for good: the kernel takes pages that it could not write for clean, so none may be dropped.
+    pub(super) fn fail(&self, errno: Errno) {
+        let number = errno.raw_os_error();
+        let _ = self
+            .failure
+            .compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+        self.brake.release();
+    }
+
+    /// Ends the threads, soon.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.brake.stop();
+        self.wake.set();
+        self.turns.wake_all();
+    }
+
+    /// Waits a little where the file part is over its target: the balancer then gains on the program.
+    pub(super) fn wait_for_room(&self) {
+        let crowded = self.crowded.load(Ordering::Relaxed);
+        if crowded == 0 || self.cached.load(Ordering::Relaxed) <= crowded {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.cached.load(Ordering::Relaxed) > crowded && self.health().is_ok() {
+            let turn = self.turns.current();
+            self.wake.set();
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                break;
+            };
+            self.turns.wait(turn, Some(left));
+        }
+    }
+
+    /// Takes in an exact figure.
+    fn note(&self, cached: u64, dirty: u64, levels: Levels) {
+        self.cached.store(cached, Ordering::Relaxed);
+        self.dirty.store(dirty, Ordering::Relaxed);
+        self.peak.fetch_max(cached, Ordering::Relaxed);
+        self.crowded
+            .store(levels.target + levels.slack / 4, Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Starts the balancer when the first file piece is there.
+    pub(super) fn start_balancing(self: &Arc<Self>, book: &MutexGuard<'_, Book>) {
+        if book.file_pieces == 0 || self.balance.is_running.load(Ordering::Acquire) {
+            return;
+        }
+        self.balance.is_running.store(true, Ordering::Release);
+        let core = Arc::clone(self);
+        // The thread inherits the mask: no signal of the program is ever handled there.
+        let blocked = SignalsBlocked::new();
+        let spawned = std::thread::Builder::new()
+            .name("pagekeeper-bal".into())
+            .stack_size(128 << 10)
+            .spawn(move || Balancer::default().run(&core));
+        drop(blocked);
+        if spawned.is_err() {
+            // No threads to be had now: the next commit tries again.
+            self.balance.is_running.store(false, Ordering::Release);
+        }
+    }
+
+    pub(super) fn levels(&self) -> Levels {
+        Levels::of(&self.book())
+    }
+
+    /// Lets the balancer work off a smaller budget, and waits for it as long as that gets on.
+    pub(super) fn balance_now(&self) {
+        let deadline = Instant::now() + BUDGET_PATIENCE;
+        while self.balance.is_running.load(Ordering::Acquire)
+            && self.balance.health().is_ok()
+            && !self.balance.is_stopping.load(Ordering::Acquire)
+            && Instant::now() < deadline
+        {
+            let turn = self.balance.turns.current();
+            self.balance.wake.set();
+            self.balance
+                .turns
+                .wait(turn, Some(Duration::from_millis(100)));
+            if self.balance.cached.load(Ordering::Relaxed) <= self.levels().target {
+                break;
+            }
+        }
+    }
+
+    /// Cached and unwritten pages of all page files, exactly.
+    pub(super) fn count_cached(&self) -> Result<(u64, u64), Errno> {
+        let files: Vec<Arc<PageFile>> = self.book().files.open().cloned().collect();
+        let mut sum = (0, 0);
+        for file in files {
+            match if self.switches.cachestat {
+                file.cached(0, 0)
+            } else {
+                Err(Errno::NOSYS)
+            } {
+                Ok((cached, dirty)) => sum = (sum.0 + cached, sum.1 + dirty),
+                Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => return self.count_by_pages(),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The same through the mappings, for kernels before 6.5: what is written and what not is not known there.
+    fn count_by_pages(&self) -> Result<(u64, u64), Errno> {
+        let ranges: Vec<_> = {
+            let book = self.book();
+            let in_file = book.pieces().filter(|piece| piece.nature.place().is_some());
+            in_file.map(|piece| piece.range).collect()
+        };
+        let mut cached = 0;
+        for range in ranges {
+            // A piece that was closed meanwhile is still address space of ours, or gone.
+            cached += pagemap::resident_pages(range).map_or(0, |pages| pages.get());
+        }
+        Ok((cached, cached))
+    }
+}
+
+/// The thread's own state.
+#[derive(Default)]
+struct Balancer {
+    trimmer: Trimmer,
+    read_ahead: ReadAhead,
+    /// File pages in the process's mappings when the cache was last counted.
+    mapped_then: u64,
+    counted: u64,
+    counted_at: Option<Instant>,
+}
+
+impl Balancer {
+    fn run(&mut self, core: &Arc<Core>) {
+        let balance = &core.balance;
+        let mut sleep = Duration::from_millis(1);
+        loop {
+            balance.wake.wait(Some(sleep));
+            if balance.is_stopping.load(Ordering::Acquire) {
+                return;
+            }
+            sleep = self.turn(core);
+            balance.turns.wake_all();
+        }
+    }
+
+    /// One look, and what follows from it. Says how long nothing can go wrong.
+    fn turn(&mut self, core: &Arc<Core>) -> Duration {
+        let (levels, is_idle) = {
+            let book = core.book();
+            (Levels::of(&book), book.file_pieces == 0)
+        };
+        let balance = &core.balance;
+        if is_idle {
+            balance.note(0, 0, levels);
+            return LONGEST_SLEEP * 4;
+        }
+        if balance.health().is_err() {
+            return LONGEST_SLEEP;
+        }
+        let estimate = self.estimate(core);
+        let is_stale = self
+            .counted_at
+            .is_none_or(|then| then.elapsed() > LONGEST_SLEEP * 4);
+        if estimate <= levels.high.saturating_sub(levels.batch) && !is_stale {
+            return self
+                .sleep_for(levels, estimate)
+                .min(self.read_ahead.step(core, levels));
+        }
+        match self.work(core, levels) {
+            Ok(cached) => self
+                .sleep_for(levels, cached)
+                .min(self.read_ahead.step(core, levels)),
+            Err(errno) => {
+                balance.fail(errno);
+                LONGEST_SLEEP
+            }
+        }
+    }
+
+    /// Counts exactly and trims. The count that it returns is the one after trimming.
+    fn work(&mut self, core: &Arc<Core>, levels: Levels) -> Result<u64, Errno> {
+        let balance = &core.balance;
+        let mut cached = self.count(core, levels)?;
+        self.apply_brake(core, levels, cached);
+        if cached > levels.high {
+            self.trimmer.trim(core, levels, cached - levels.low)?;
+            cached = self.count(core, levels)?;
+            self.apply_brake(core, levels, cached);
+        }
+        if cached + levels.batch * 2 > levels.high {
+            self.trimmer.prepare(core, levels)?;
+        }
+        if cached <= levels.high {
+            balance.brake.release();
+        }
+        Ok(cached)
+    }
+
+    fn apply_brake(&self, core: &Arc<Core>, levels: Levels, cached: u64) {
+        if cached > levels.target {
+            let files = core.book().files.open().cloned().collect();
+            core.balance.brake.apply(core, files);
+        }
+    }
+
+    fn count(&mut self, core: &Core, levels: Levels) -> Result<u64, Errno> {
+        // In this order: pages that come in between are counted twice rather than not at all.
+        self.mapped_then = mapped_file_pages();
+        let (cached, dirty) = core.count_cached()?;
+        self.read_ahead.counted();
+        self.counted = cached;
+        self.counted_at = Some(Instant::now());
+        core.balance.note(cached, dirty, levels);
+        Ok(cached)
+    }
+
+    /// At least what is cached: what was counted, and what has come into mappings since.
+    fn estimate(&self, _core: &Core) -> u64 {
+        let more = mapped_file_pages().saturating_sub(self.mapped_then);
+        self.counted + more + self.read_ahead.pages_since_count()
+    }
+
+    /// Half the time in which faults could reach the hard limit.
+    fn sleep_for(&self, levels: Levels, cached: u64) -> Duration {
+        let room = (levels.target + levels.slack / 2).saturating_sub(cached);
+        let micros = room * 1000 / FASTEST_PAGES_PER_MS / 2;
+        Duration::from_micros(micros.clamp(500, LONGEST_SLEEP.as_micros() as u64))
+    }
+}
+
+/// Pages of files in the mappings of this process, libraries included.
+fn mapped_file_pages() -> u64 {
+    let mut text = [0; 128];
+    let read = std::fs::File::open("/proc/self/statm").and_then(|mut file| file.read(&mut text));
+    // size resident shared ...
+    read.ok()
+        .and_then(|length| core::str::from_utf8(&text[..length]).ok())
+        .and_then(|text| text.split_ascii_whitespace().nth(2)?.parse().ok())
+        .unwrap_or(0)
+}
