@@ -5,7 +5,9 @@ use pagekeeper_units::{PageCount, PageRange};
 use crate::page_map::PageMap;
 use crate::{EngineTag, PageState, Protection};
 
-/// Byte of a locked page in [`Allocation::locked`].
+const _: () = assert!(size_of::<Option<Allocation>>() == 64);
+
+/// Byte of a locked page in [`Locked::map`].
 const LOCKED: u8 = 1;
 
 /// What the outside sees of an allocation.
@@ -25,13 +27,20 @@ pub struct AllocationInfo {
     pub locked: PageCount,
 }
 
-/// Its states, its counters and what was fixed at its creation.
+/// Which pages of an allocation are locked. Apart from the states, because a lock splits no region, and on the
+/// heap, because few allocations have any.
+struct Locked {
+    map: PageMap,
+    pages: u64,
+}
+
+/// Its states, its counters and what was fixed at its creation. One cache line: a look-up among a million is a
+/// matter of cache misses.
+#[repr(align(64))]
 pub(crate) struct Allocation {
     pub(crate) map: PageMap,
-    /// Which pages are locked, once one was. Apart from the states, because a lock splits no region.
-    locked_map: Option<Box<PageMap>>,
+    locked: Option<Box<Locked>>,
     pub(crate) committed: u64,
-    locked: u64,
     pub(crate) protection: Protection,
     pub(crate) engine: EngineTag,
     pub(crate) write_watch: bool,
@@ -47,13 +56,12 @@ impl Allocation {
     ) -> Self {
         Self {
             map: PageMap::uniform(range, state.to_byte()),
-            locked_map: None,
+            locked: None,
             committed: if state.is_committed() {
                 range.count().get()
             } else {
                 0
             },
-            locked: 0,
             protection,
             engine,
             write_watch,
@@ -72,14 +80,14 @@ impl Allocation {
             engine: self.engine,
             write_watch: self.write_watch,
             committed: PageCount::new(self.committed),
-            locked: PageCount::new(self.locked),
+            locked: PageCount::new(self.locked()),
         }
     }
 
     /// Locked pages in the whole allocation.
     #[inline]
     pub(crate) fn locked(&self) -> u64 {
-        self.locked
+        self.locked.as_ref().map_or(0, |locked| locked.pages)
     }
 
     /// Calls `visit` with each run of locked or not locked pages in `range`, upwards, until it answers `false`.
@@ -89,18 +97,22 @@ impl Allocation {
         mut visit: impl FnMut(u64, u64, bool) -> bool,
     ) {
         let (from, to) = (range.start().get(), range.end().get());
-        match &self.locked_map {
+        match &self.locked {
             None => {
                 visit(from, to, false);
             }
-            Some(map) => map.visit(from, to, |from, to, state| visit(from, to, state == LOCKED)),
+            Some(locked) => {
+                locked
+                    .map
+                    .visit(from, to, |from, to, state| visit(from, to, state == LOCKED));
+            }
         }
     }
 
     /// How many pages of `range` are locked.
     pub(crate) fn locked_in(&self, range: PageRange) -> u64 {
         let mut count = 0;
-        if self.locked > 0 {
+        if self.locked.is_some() {
             self.visit_locked(range, |from, to, locked| {
                 count += if locked { to - from } else { 0 };
                 true
@@ -111,37 +123,40 @@ impl Allocation {
 
     /// Marks `range` locked or not; returns how many pages changed.
     pub(crate) fn set_locked(&mut self, range: PageRange, locked: bool) -> u64 {
-        if !locked && self.locked == 0 {
+        if !locked && self.locked.is_none() {
             return 0;
         }
         let before = self.locked_in(range);
         let whole = self.range();
-        let map = self
-            .locked_map
-            .get_or_insert_with(|| Box::new(PageMap::uniform(whole, 0)));
-        map.set(range.start().get(), range.end().get(), u8::from(locked));
+        let record = self.locked.get_or_insert_with(|| {
+            Box::new(Locked {
+                map: PageMap::uniform(whole, 0),
+                pages: 0,
+            })
+        });
+        record
+            .map
+            .set(range.start().get(), range.end().get(), u8::from(locked));
         let changed = if locked {
             range.count().get() - before
         } else {
             before
         };
         if locked {
-            self.locked += changed;
+            record.pages += changed;
         } else {
-            self.locked -= changed;
+            record.pages -= changed;
         }
-        if self.locked == 0 {
-            self.locked_map = None;
+        if record.pages == 0 {
+            self.locked = None;
         }
         changed
     }
 
     /// Heap memory in bytes, without the allocation itself.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let locked = self
-            .locked_map
-            .as_ref()
-            .map_or(0, |map| size_of::<PageMap>() + map.heap_bytes());
-        self.map.heap_bytes() + locked
+        let locked = self.locked.as_ref();
+        self.map.heap_bytes()
+            + locked.map_or(0, |locked| size_of::<Locked>() + locked.map.heap_bytes())
     }
 }

@@ -214,13 +214,19 @@ impl Arenas {
         };
         let hole_end = first + length;
         debug_assert!(range.end().get() <= hole_end, "occupied space was not free");
-        if first < start {
-            holes.insert(first, start - first);
-        } else {
-            holes.remove(first);
-        }
-        if end < hole_end {
-            holes.insert(end, hole_end - end);
+        match (first < start, end < hole_end) {
+            (false, false) => {
+                holes.remove(first);
+            }
+            (false, true) => {
+                holes.rekey(first, end, hole_end - end);
+            }
+            (true, behind) => {
+                holes.insert(first, start - first);
+                if behind {
+                    holes.insert(end, hole_end - end);
+                }
+            }
         }
     }
 

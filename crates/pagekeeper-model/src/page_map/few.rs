@@ -1,7 +1,9 @@
-//! At most four runs, held in place.
+//! At most three runs, held in place: a committed stretch with a reserved one on each side.
+
+use core::num::NonZeroU8;
 
 /// Runs that fit.
-pub(super) const FEW: usize = 4;
+pub(super) const FEW: usize = 3;
 
 /// A short list of runs: first page and byte.
 #[derive(Clone, Copy)]
@@ -32,12 +34,13 @@ impl Runs {
     }
 }
 
-/// See the module text. The first run begins where the map does, so that only the later starts are kept.
+/// See the module text. The first run begins where the map does, so that only the later starts are kept. The
+/// count is never zero, which leaves room to tell this form from the other without a byte of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Few {
     starts: [u64; FEW - 1],
     states: [u8; FEW],
-    count: u8,
+    count: NonZeroU8,
 }
 
 impl Few {
@@ -46,24 +49,24 @@ impl Few {
         Self {
             starts: [0; FEW - 1],
             states: [state; FEW],
-            count: 1,
+            count: NonZeroU8::MIN,
         }
     }
 
-    /// `runs` must hold one to four runs.
+    /// `runs` must hold one to three runs.
     pub(super) fn from_runs(runs: &[(u64, u8)]) -> Self {
         let mut few = Self::uniform(runs[0].1);
         for (at, &(start, state)) in runs.iter().enumerate().skip(1) {
             few.starts[at - 1] = start;
             few.states[at] = state;
         }
-        few.count = runs.len() as u8;
+        few.count = NonZeroU8::new(runs.len() as u8).unwrap_or(NonZeroU8::MIN);
         few
     }
 
     #[inline]
     fn later_starts(&self) -> &[u64] {
-        &self.starts[..usize::from(self.count) - 1]
+        &self.starts[..usize::from(self.count.get()) - 1]
     }
 
     #[inline]
@@ -88,7 +91,7 @@ impl Few {
         let mut runs = Runs::new();
         let mut start = map_start;
         let mut placed = false;
-        for at in 0..usize::from(self.count) {
+        for at in 0..usize::from(self.count.get()) {
             let end = self.later_starts().get(at).copied().unwrap_or(map_end);
             if start < from {
                 runs.push(start, self.states[at]);
@@ -113,7 +116,7 @@ impl Few {
     /// moves.
     #[inline]
     fn grow_into_next(&mut self, from: u64, to: u64, state: u8, map_end: u64) -> bool {
-        for at in 0..usize::from(self.count) - 1 {
+        for at in 0..usize::from(self.count.get()) - 1 {
             if self.starts[at] == from && self.states[at] == state {
                 let end = self.later_starts().get(at + 1).copied().unwrap_or(map_end);
                 if to < end {

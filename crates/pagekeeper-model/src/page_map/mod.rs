@@ -2,7 +2,7 @@
 //!
 //! | representation | when | cost |
 //! |---|---|---|
-//! | [`few::Few`] | at most four runs: nearly every allocation | none beyond the map itself |
+//! | [`few::Few`] | at most three runs: nearly every allocation | none beyond the map itself |
 //! | [`pieces::Pieces`] | more | a tree entry a uniform piece; one byte a page in a 2 MiB chunk that holds many runs |
 //!
 //! So a uniform run costs the same whether it has one page or a billion, and a range where every second page
@@ -61,6 +61,18 @@ impl PageMap {
         }
     }
 
+    /// [`PageMap::run`], clipped to `limit`, without looking beyond it.
+    #[inline]
+    fn run_below(&self, page: u64, limit: u64) -> (u8, u64) {
+        match &self.repr {
+            Repr::Few(few) => {
+                let (state, end) = few.run(page, self.end);
+                (state, end.min(limit))
+            }
+            Repr::Pieces(pieces) => pieces.run(page, limit),
+        }
+    }
+
     /// The byte of `page`, which must lie in the range.
     #[inline]
     pub(crate) fn get(&self, page: u64) -> u8 {
@@ -75,8 +87,7 @@ impl PageMap {
     pub(crate) fn visit(&self, from: u64, to: u64, mut visit: impl FnMut(u64, u64, u8) -> bool) {
         let mut at = from;
         while at < to {
-            let (state, end) = self.run(at);
-            let end = end.min(to);
+            let (state, end) = self.run_below(at, to);
             if !visit(at, end, state) {
                 return;
             }

@@ -107,25 +107,44 @@ impl Pieces {
             .map_or(0, |chunk| chunk.get((page - first) as usize))
     }
 
-    pub(super) fn run(&self, page: u64, map_end: u64) -> (u8, u64) {
-        let state = self.get(page);
-        let mut at = page;
-        // Three rounds at most, by the rules above; the bound is the range's end.
-        while at < map_end {
+    /// The byte of `page` and the end of its run, or `limit` where the run reaches it.
+    pub(super) fn run(&self, page: u64, limit: u64) -> (u8, u64) {
+        let (first, value, end) = self.piece(page);
+        let (state, mut at) = self.run_in_piece(first, value, end, page, None);
+        let mut piece_end = end;
+        // Two more rounds at most, by the rules above.
+        while at == piece_end && at < limit {
             let (first, value, end) = self.piece(at);
-            let run_end = if value < DENSE {
-                if value as u8 == state { end } else { at }
-            } else {
-                self.chunk(value).map_or(at, |chunk| {
-                    first + chunk.run_end((at - first) as usize, state) as u64
-                })
-            };
-            at = run_end;
-            if run_end < end {
-                break;
-            }
+            at = self.run_in_piece(first, value, end, at, Some(state)).1;
+            piece_end = end;
         }
-        (state, at)
+        (state, at.min(limit))
+    }
+
+    /// The run of `state` (of the byte at `page` itself, if none is given) from `page` up, within one piece.
+    #[inline]
+    fn run_in_piece(
+        &self,
+        first: u64,
+        value: u64,
+        end: u64,
+        page: u64,
+        state: Option<u8>,
+    ) -> (u8, u64) {
+        if value < DENSE {
+            let own = value as u8;
+            let state = state.unwrap_or(own);
+            return (state, if state == own { end } else { page });
+        }
+        let at = (page - first) as usize;
+        match self.chunk(value) {
+            Some(chunk) => {
+                let state = state.unwrap_or_else(|| chunk.get(at));
+                (state, first + chunk.run_end(at, state) as u64)
+            }
+            // Rule 2 makes this impossible.
+            None => (state.unwrap_or(0), end),
+        }
     }
 
     pub(super) fn set(&mut self, from: u64, to: u64, state: u8) {
