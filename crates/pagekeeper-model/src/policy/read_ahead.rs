@@ -38,6 +38,7 @@ struct Stream {
     end: u64,
     /// Index into [`WINDOWS`].
     step: usize,
+    downwards: bool,
     last_heard: u64,
 }
 
@@ -53,9 +54,10 @@ impl ReadAhead {
     /// Follows streams in the given directions, with windows of at most `longest` pages (at least 1).
     pub const fn new(directions: Directions, longest: PageCount) -> Self {
         let unheard = Stream {
-            start: u64::MAX,
-            end: u64::MAX,
+            start: 0,
+            end: 0,
             step: 0,
+            downwards: false,
             last_heard: 0,
         };
         let longest = if longest.is_zero() { 1 } else { longest.get() };
@@ -76,52 +78,99 @@ impl ReadAhead {
     pub fn fault(&mut self, page: PageNumber) -> Window {
         self.clock += 1;
         let page = page.get();
-        let clock = self.clock;
-        for stream in &mut self.streams {
-            let length = stream.end.wrapping_sub(stream.start);
-            // Pages behind the window may be present already: the next fault may come up to one window later.
-            let upwards = page >= stream.end && page - stream.end < length;
-            let downwards = self.directions == Directions::Both
-                && page < stream.start
-                && stream.start - page <= length;
-            if upwards || downwards {
-                stream.step = (stream.step + 1).min(WINDOWS.len() - 1);
-                return Self::advance(stream, page, downwards, clock, self.longest);
-            }
-        }
-        // A fault inside a window that was just brought in (evicted at once, or another thread's): no news.
         let mut oldest = 0;
+        let mut oldest_heard = u64::MAX;
+        let mut goes_on = None;
         for (at, stream) in self.streams.iter().enumerate() {
-            if stream.last_heard < self.streams[oldest].last_heard {
-                oldest = at;
+            if let Some(news) = stream.news(page, self.directions) {
+                goes_on = Some((at, news));
+                break;
+            }
+            if stream.last_heard < oldest_heard {
+                (oldest, oldest_heard) = (at, stream.last_heard);
             }
         }
-        let stream = &mut self.streams[oldest];
-        stream.step = 0;
-        Self::advance(stream, page, false, clock, self.longest)
+        let (at, news) = goes_on.unwrap_or((oldest, News::Begins));
+        let Some(stream) = self.streams.get_mut(at) else {
+            return Window {
+                range: PageRange::new(PageNumber::new(page), PageCount::ONE),
+                downwards: false,
+            };
+        };
+        stream.last_heard = self.clock;
+        stream.advance(page, news, self.longest)
+    }
+}
+
+/// What a fault says about a stream.
+#[derive(Clone, Copy)]
+enum News {
+    /// It begins here.
+    Begins,
+    /// It went on behind its window: more at once from now on.
+    GoesOn { downwards: bool },
+    /// It went on inside its window, of which the caller brought in only a part: as much as before.
+    GoesOnInside,
+    /// The page that faulted last faulted again (another thread, or taken away at once).
+    Again,
+}
+
+impl Stream {
+    fn news(&self, page: u64, directions: Directions) -> Option<News> {
+        let length = self.end.wrapping_sub(self.start);
+        let last = if self.downwards {
+            self.end.wrapping_sub(1)
+        } else {
+            self.start
+        };
+        if length == 0 {
+            None
+        } else if page == last {
+            Some(News::Again)
+        } else if page >= self.start && page < self.end {
+            Some(News::GoesOnInside)
+        } else if page >= self.end && page - self.end < length {
+            // Pages behind the window may be present already: the next fault may come up to one window later.
+            Some(News::GoesOn { downwards: false })
+        } else if directions == Directions::Both && page < self.start && self.start - page <= length
+        {
+            Some(News::GoesOn { downwards: true })
+        } else {
+            None
+        }
     }
 
-    fn advance(
-        stream: &mut Stream,
-        page: u64,
-        downwards: bool,
-        clock: u64,
-        longest: u64,
-    ) -> Window {
-        let length = WINDOWS[stream.step].min(longest);
-        if downwards {
-            stream.end = page + 1;
-            stream.start = stream.end.saturating_sub(length);
+    fn advance(&mut self, page: u64, news: News, longest: u64) -> Window {
+        match news {
+            News::Begins => (self.step, self.downwards) = (0, false),
+            News::GoesOn { downwards } => {
+                self.step = (self.step + 1).min(WINDOWS.len() - 1);
+                self.downwards = downwards;
+            }
+            News::GoesOnInside => {}
+            News::Again => return self.window(page, 1).1,
+        }
+        let length = WINDOWS.get(self.step).copied().unwrap_or(1).min(longest);
+        let ((start, end), window) = self.window(page, length);
+        (self.start, self.end) = (start, end);
+        window
+    }
+
+    /// The window of `length` pages that `page` begins in the stream's direction.
+    fn window(&self, page: u64, length: u64) -> ((u64, u64), Window) {
+        let (start, end) = if self.downwards {
+            ((page + 1).saturating_sub(length), page + 1)
         } else {
-            stream.start = page;
-            stream.end = page.saturating_add(length);
-        }
-        stream.last_heard = clock;
-        let (start, end) = (PageNumber::new(stream.start), PageNumber::new(stream.end));
-        Window {
-            range: PageRange::between(start, end),
-            downwards,
-        }
+            (page, page.saturating_add(length))
+        };
+        let range = PageRange::between(PageNumber::new(start), PageNumber::new(end));
+        (
+            (start, end),
+            Window {
+                range,
+                downwards: self.downwards,
+            },
+        )
     }
 }
 
@@ -147,6 +196,28 @@ mod tests {
             sizes(&mut read_ahead, &[9000, 7000, 5000, 9500]),
             [1, 1, 1, 1]
         );
+    }
+
+    /// The caller stops at an extent's end, so that the next fault comes inside the window that was asked for.
+    #[test]
+    fn a_window_that_was_cut_short_does_not_end_the_stream() {
+        let mut read_ahead = ReadAhead::new(Directions::Both, PageCount::new(256));
+        assert_eq!(
+            sizes(&mut read_ahead, &[100, 101, 117, 181, 245]),
+            [1, 16, 256, 256, 256]
+        );
+        assert_eq!(
+            sizes(&mut read_ahead, &[245]),
+            [1],
+            "the same page again is no progress"
+        );
+        assert_eq!(sizes(&mut read_ahead, &[309, 565]), [256, 256]);
+        let mut down = ReadAhead::new(Directions::Both, PageCount::new(256));
+        assert_eq!(
+            sizes(&mut down, &[9000, 8999, 8983, 8900]),
+            [1, 16, 256, 256]
+        );
+        assert!(down.fault(PageNumber::new(8800)).downwards);
     }
 
     #[test]
