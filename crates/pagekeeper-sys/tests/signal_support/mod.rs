@@ -10,6 +10,8 @@
     reason = "UNSAFETY: the tests make faults on purpose and jump out of them"
 )]
 
+pub mod client;
+
 use std::arch::naked_asm;
 use std::process::{Command, Output};
 
