@@ -6,7 +6,10 @@
 //! out by number); readers check that a page is one whole generation. The last pass compares every byte. Prints its
 //! seed; exit code 1 on any difference.
 
-#![allow(unsafe_code, reason = "UNSAFETY: touches memory by address, which is what is tested")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: touches memory by address, which is what is tested"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +39,9 @@ fn options() -> Result<Options, Box<dyn std::error::Error>> {
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let value = arguments
+            .next()
+            .ok_or_else(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--engine" => options.engine = value.parse()?,
             "--ram" => options.ram = value.parse()?,
@@ -77,7 +82,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "seed {}: {} on {}, {} of data, {} threads, {} s",
         options.seed, options.engine, options.ram, options.data, options.threads, options.seconds
     );
-    let space = Space::builder().ram(options.ram).engine(options.engine).build()?;
+    let space = Space::builder()
+        .ram(options.ram)
+        .engine(options.engine)
+        .build()?;
     let reservation = space.reserve(options.data).build()?;
     reservation.commit(.., Protection::READ_WRITE)?;
     let pages = options.data.as_usize() / PAGE;
@@ -122,12 +130,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (page, generation) in generations.iter().enumerate() {
         let generation = generation.load(Ordering::Relaxed);
         // SAFETY: committed memory; all threads have ended.
-        let words = unsafe { std::slice::from_raw_parts((base + page * PAGE) as *const u64, WORDS) };
+        let words =
+            unsafe { std::slice::from_raw_parts((base + page * PAGE) as *const u64, WORDS) };
         let differs = |(index, word): (usize, &u64)| *word != pattern(page, generation, index);
-        wrong += words.iter().enumerate().filter(|pair| differs(*pair)).count() as u64;
+        wrong += words
+            .iter()
+            .enumerate()
+            .filter(|pair| differs(*pair))
+            .count() as u64;
     }
     let status = space.status();
-    println!("{} operations, {wrong} differences", operations.into_inner());
+    println!(
+        "{} operations, {wrong} differences",
+        operations.into_inner()
+    );
     println!("{:#?}", status.total);
     if let Some(trouble) = status.trouble {
         println!("trouble: {trouble}");

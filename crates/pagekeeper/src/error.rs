@@ -52,7 +52,10 @@ impl Error {
         match self {
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::CommitmentLimit { .. }),
             Self::Engine { cause, .. } => {
-                matches!(cause, EngineError::PageFileSpace(_) | EngineError::AddressSpace(_))
+                matches!(
+                    cause,
+                    EngineError::PageFileSpace(_) | EngineError::AddressSpace(_)
+                )
             }
             Self::Settings(_) => false,
         }
@@ -91,6 +94,9 @@ pub enum EngineError {
     /// A write to the page file failed earlier: nothing more is paged out.
     #[error("paging stopped after a failed write to the page file: {0}")]
     PagingStopped(pagekeeper_sys::Errno),
+    /// A forked child has nothing of its parent's reservations.
+    #[error("this process is a forked child: it has nothing of its parent's reservations")]
+    ForkedChild,
     /// More pages were to be locked than the budget can spare.
     #[error("more memory would be locked than the RAM budget can spare")]
     LockedTooMuch,

@@ -51,7 +51,10 @@ impl Cause {
 
 /// What the fault handler returns for a fault that is to be dispatched.
 pub(crate) fn redirect(cause: Cause) -> Decision {
-    Decision::Redirect { target: dispatch, argument: cause.to_word() }
+    Decision::Redirect {
+        target: dispatch,
+        argument: cause.to_word(),
+    }
 }
 
 /// What kind of exception it is.
@@ -103,7 +106,10 @@ impl Callbacks {
     pub(crate) fn add(&self, callback: Callback) -> u64 {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next += 1;
-        self.list.write().unwrap_or_else(PoisonError::into_inner).push((*next, callback));
+        self.list
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((*next, callback));
         *next
     }
 
@@ -116,7 +122,11 @@ impl Callbacks {
 
     fn ask(&self, exception: &Exception) -> Handled {
         // A copy: a callback may register another, or never return.
-        let list = self.list.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let list = self
+            .list
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for (_, callback) in list {
             if callback(exception) == Handled::Retry {
                 return Handled::Retry;
@@ -139,7 +149,9 @@ fn dispatch(redirected: &mut Redirected<'_>) -> signal::Verdict {
     };
     let address = fault.address() as u64;
     let instruction = fault.instruction_pointer() as u64;
-    let owner = Reading::begin().find(PageNumber::containing(address)).map(|found| found.space);
+    let owner = Reading::begin()
+        .find(PageNumber::containing(address))
+        .map(|found| found.space);
     let Some(space) = owner.and_then(space::by_number) else {
         // Released in the meantime: the access is as wrong as before, and the kernel will say so.
         return signal::Verdict::Resume;
@@ -153,7 +165,12 @@ fn dispatch(redirected: &mut Redirected<'_>) -> signal::Verdict {
             Verdict::AccessViolation(_) | Verdict::Foreign => ExceptionKind::AccessViolation,
         },
     };
-    let exception = Exception { kind, address, access, instruction };
+    let exception = Exception {
+        kind,
+        address,
+        access,
+        instruction,
+    };
     match space.callbacks().ask(&exception) {
         Handled::Retry => signal::Verdict::Resume,
         Handled::Pass => die(&space, &exception),
@@ -175,7 +192,10 @@ fn die(space: &space::Shared, exception: &Exception) -> signal::Verdict {
             "in-page error (the page file returned other bytes than were written)".to_owned()
         }
         ExceptionKind::InPageError(Some(errno)) => {
-            format!("in-page error ({})", std::io::Error::from_raw_os_error(errno))
+            format!(
+                "in-page error ({})",
+                std::io::Error::from_raw_os_error(errno)
+            )
         }
     };
     let page = space.describe(exception.address);
@@ -187,8 +207,14 @@ fn die(space: &space::Shared, exception: &Exception) -> signal::Verdict {
     );
     // SEGV_MAPERR and SEGV_ACCERR, BUS_OBJERR: what a debugger shows for such an access.
     match exception.kind {
-        ExceptionKind::InPageError(_) => signal::Verdict::Die { signal: signal::SIGNAL_BUS, code: 3 },
-        _ => signal::Verdict::Die { signal: signal::SIGNAL_SEGV, code: 2 },
+        ExceptionKind::InPageError(_) => signal::Verdict::Die {
+            signal: signal::SIGNAL_BUS,
+            code: 3,
+        },
+        _ => signal::Verdict::Die {
+            signal: signal::SIGNAL_SEGV,
+            code: 2,
+        },
     }
 }
 

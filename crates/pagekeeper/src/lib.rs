@@ -29,6 +29,7 @@
 mod engine;
 mod error;
 mod exception;
+mod fork;
 mod paged_vec;
 mod registry;
 mod reservation;
@@ -39,11 +40,11 @@ mod statistics;
 pub use engine::{EngineKind, Residence};
 pub use error::{EngineError, Error, SettingsError};
 pub use exception::{Exception, ExceptionKind, Handled};
+pub use paged_vec::{PagedVec, Plain};
 pub use pagekeeper_model::{
     Access, BaseProtection, Protection, Refusal, RegionInfo, RegionState, RegionType,
 };
 pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
-pub use paged_vec::{PagedVec, Plain};
 pub use reservation::{Reservation, ReservationBuilder};
 pub use settings::Settings;
 pub use space::{Space, SpaceStatus};

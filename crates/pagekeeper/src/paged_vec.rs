@@ -27,9 +27,14 @@ macro_rules! plain {
         unsafe impl Plain for $type {}
     )*};
 }
-plain!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64);
+plain!(
+    u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64
+);
 
-#[allow(unsafe_code, reason = "UNSAFETY: arrays add nothing between their elements")]
+#[allow(
+    unsafe_code,
+    reason = "UNSAFETY: arrays add nothing between their elements"
+)]
 // SAFETY: an array of plain values has no padding of its own.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
@@ -71,7 +76,10 @@ impl<T: Plain> PagedVec<T> {
     /// [`Error::Refused`] without so much address space.
     pub fn with_capacity(space: &Space, most: usize) -> Result<Self, Error> {
         Self::with_engine(space, most, EngineKind::Inline).or_else(|error| match error {
-            Error::Engine { cause: EngineError::Unavailable { .. }, .. }
+            Error::Engine {
+                cause: EngineError::Unavailable { .. },
+                ..
+            }
             | Error::Settings(SettingsError::Engine(_)) => {
                 Self::with_engine(space, most, EngineKind::Mapped)
             }
@@ -85,13 +93,21 @@ impl<T: Plain> PagedVec<T> {
     /// As [`PagedVec::with_capacity`]; [`EngineError::Unavailable`] where the engine cannot run.
     pub fn with_engine(space: &Space, most: usize, engine: EngineKind) -> Result<Self, Error> {
         let bytes = (most as u64).saturating_mul(size_of::<T>() as u64).max(1);
-        let reservation = space.reserve(ByteCount::new(bytes)).engine(engine).build()?;
+        let reservation = space
+            .reserve(ByteCount::new(bytes))
+            .engine(engine)
+            .build()?;
         Ok(Self::from_reservation(reservation))
     }
 
     /// An empty vector in a reservation made for it, which holds nothing committed.
     pub fn from_reservation(reservation: Reservation) -> Self {
-        Self { reservation, length: 0, committed: 0, elements: PhantomData }
+        Self {
+            reservation,
+            length: 0,
+            committed: 0,
+            elements: PhantomData,
+        }
     }
 
     /// Elements that fit into the address space.
@@ -168,7 +184,11 @@ impl<T: Plain> PagedVec<T> {
     #[inline]
     fn ensure(&mut self, length: usize) -> Result<(), Error> {
         let wanted = length as u64 * size_of::<T>() as u64;
-        if wanted <= self.committed { Ok(()) } else { self.grow(wanted) }
+        if wanted <= self.committed {
+            Ok(())
+        } else {
+            self.grow(wanted)
+        }
     }
 
     #[cold]
@@ -176,9 +196,14 @@ impl<T: Plain> PagedVec<T> {
         let step = (self.committed / 16).clamp(LEAST_STEP, LARGEST_STEP);
         let size = self.reservation.size().get();
         let page = pagekeeper_units::PAGE_SIZE as u64;
-        let generous = (self.committed + step).max(wanted).next_multiple_of(page).min(size.max(wanted));
+        let generous = (self.committed + step)
+            .max(wanted)
+            .next_multiple_of(page)
+            .min(size.max(wanted));
         let commit = |end: u64| {
-            self.reservation.commit(self.committed..end, Protection::READ_WRITE).map(|()| end)
+            self.reservation
+                .commit(self.committed..end, Protection::READ_WRITE)
+                .map(|()| end)
         };
         // Where there is no room for a step there may be room for what is needed.
         self.committed = commit(generous).or_else(|_| commit(wanted.next_multiple_of(page)))?;

@@ -7,7 +7,10 @@
 //! themselves in a counter and read an immutable sorted table; writers (opening and closing an arena, in user context)
 //! publish a new table and free old ones only at a moment when no reader is inside.
 
-#![allow(unsafe_code, reason = "UNSAFETY: readers follow a pointer that writers replace")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: readers follow a pointer that writers replace"
+)]
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +69,9 @@ impl Reading {
         // SAFETY: a non-null pointer came from Box::into_raw in `change`; it is freed only when READERS was seen at zero
         // after it was replaced, and this stay counts as a reader.
         let table = unsafe { table.as_ref() }?;
-        let above = table.arenas.partition_point(|arena| arena.range.start() <= page);
+        let above = table
+            .arenas
+            .partition_point(|arena| arena.range.start() <= page);
         let arena = table.arenas.get(above.checked_sub(1)?)?;
         arena.range.contains(page).then_some(arena)
     }
@@ -81,8 +86,12 @@ impl Reading {
     pub(crate) fn touches_inline(&self, range: PageRange) -> bool {
         let table = CURRENT.load(Ordering::SeqCst);
         // SAFETY: as in `find`.
-        let Some(table) = (unsafe { table.as_ref() }) else { return false };
-        let first = table.arenas.partition_point(|arena| arena.range.end() <= range.start());
+        let Some(table) = (unsafe { table.as_ref() }) else {
+            return false;
+        };
+        let first = table
+            .arenas
+            .partition_point(|arena| arena.range.end() <= range.start());
         table.arenas[first..]
             .iter()
             .take_while(|arena| arena.range.start() < range.end())
@@ -135,7 +144,9 @@ fn change(edit: impl FnOnce(&mut Vec<Registered>)) {
     let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
     let old = CURRENT.load(Ordering::Acquire);
     // SAFETY: only writers free tables, and this one holds the writers' lock.
-    let mut arenas = unsafe { old.as_ref() }.map(|table| table.arenas.clone()).unwrap_or_default();
+    let mut arenas = unsafe { old.as_ref() }
+        .map(|table| table.arenas.clone())
+        .unwrap_or_default();
     edit(&mut arenas);
     let new = if arenas.is_empty() {
         core::ptr::null_mut()

@@ -95,7 +95,12 @@ impl ReservationBuilder {
             write_watch: self.write_watch,
         };
         match shared.reserve(&request) {
-            Ok(range) => Ok(Reservation { space: self.space, range, engine: kind, tag }),
+            Ok(range) => Ok(Reservation {
+                space: self.space,
+                range,
+                engine: kind,
+                tag,
+            }),
             Err(error) => {
                 shared.abandon_own(tag);
                 Err(error)
@@ -162,7 +167,11 @@ impl Reservation {
     /// first[8191] = 1;
     /// # Ok::<(), pagekeeper::Error>(())
     /// ```
-    pub fn commit(&self, range: impl RangeBounds<u64>, protection: Protection) -> Result<(), Error> {
+    pub fn commit(
+        &self,
+        range: impl RangeBounds<u64>,
+        protection: Protection,
+    ) -> Result<(), Error> {
         let (address, size) = self.part(range);
         self.space.commit_at(address, size, protection)
     }
@@ -194,7 +203,8 @@ impl Reservation {
     /// # Errors
     /// As [`Space::query`].
     pub fn query(&self, offset: u64) -> Result<RegionInfo, Error> {
-        self.space.query(self.range.address().saturating_add(offset))
+        self.space
+            .query(self.range.address().saturating_add(offset))
     }
 
     /// Where each committed page of `range` is right now.
@@ -256,14 +266,23 @@ impl Reservation {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => self.size().get(),
         };
-        (self.range.address().saturating_add(start), end.saturating_sub(start))
+        (
+            self.range.address().saturating_add(start),
+            end.saturating_sub(start),
+        )
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let released = self.space.shared().free(self.range.address(), 0, FreeRequest::Release);
-        debug_assert!(released.is_ok(), "a reservation was released by somebody else: {released:?}");
+        let released = self
+            .space
+            .shared()
+            .free(self.range.address(), 0, FreeRequest::Release);
+        debug_assert!(
+            released.is_ok(),
+            "a reservation was released by somebody else: {released:?}"
+        );
     }
 }
 

@@ -149,15 +149,22 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let text = |name| variable(name).map(|value| value.to_string_lossy().trim().to_owned());
         let size = |name: &'static str| -> Result<Option<ByteCount>, SettingsError> {
-            let Some(text) = text(name) else { return Ok(None) };
-            text.parse().map(Some).map_err(|reason| SettingsError::Size { name, reason })
+            let Some(text) = text(name) else {
+                return Ok(None);
+            };
+            text.parse()
+                .map(Some)
+                .map_err(|reason| SettingsError::Size { name, reason })
         };
         let switch = |name: &'static str| -> Result<Option<bool>, SettingsError> {
             match text(name).as_deref() {
                 None => Ok(None),
                 Some("1") => Ok(Some(true)),
                 Some("0" | "") => Ok(Some(false)),
-                Some(value) => Err(SettingsError::Switch { name, value: value.to_owned() }),
+                Some(value) => Err(SettingsError::Switch {
+                    name,
+                    value: value.to_owned(),
+                }),
             }
         };
         self.ram = size("PAGEKEEPER_RAM")?.or(self.ram);
@@ -173,8 +180,7 @@ impl Settings {
             self.engine = engine.parse()?;
         }
         self.strict = switch("PAGEKEEPER_STRICT")?.unwrap_or(self.strict);
-        self.statistics_at_exit =
-            switch("PAGEKEEPER_STATS")?.unwrap_or(self.statistics_at_exit);
+        self.statistics_at_exit = switch("PAGEKEEPER_STATS")?.unwrap_or(self.statistics_at_exit);
         Ok(self)
     }
 
@@ -230,7 +236,10 @@ mod tests {
         ])
         .expect("valid");
         assert_eq!(settings.ram, Some(ByteCount::mib(512)));
-        assert_eq!(settings.page_file.places, Places::List(vec!["/a".into(), "/b".into()]));
+        assert_eq!(
+            settings.page_file.places,
+            Places::List(vec!["/a".into(), "/b".into()])
+        );
         assert_eq!(settings.page_file.maximum, Some(ByteCount::gib(2)));
         assert_eq!(settings.engine, EngineKind::Inline);
         assert!(settings.strict);

@@ -152,7 +152,10 @@ impl LatencyHistogram {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<u64> {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+        self.0
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .collect()
     }
 }
 
@@ -167,7 +170,10 @@ mod tests {
             histogram.record(4_500);
         }
         histogram.record(90_000);
-        let statistics = EngineStatistics { latency: histogram.snapshot(), ..Default::default() };
+        let statistics = EngineStatistics {
+            latency: histogram.snapshot(),
+            ..Default::default()
+        };
         assert_eq!(statistics.latency_quantile_ns(0.5), Some(8192));
         assert_eq!(statistics.latency_quantile_ns(0.99), Some(8192));
         assert_eq!(statistics.latency_quantile_ns(1.0), Some(131_072));

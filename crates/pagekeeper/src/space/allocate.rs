@@ -30,7 +30,9 @@ impl Shared {
         .map_err(|refusal| request.refused(refusal))?;
         let opened = match plan.placement() {
             Placement::InArena => None,
-            Placement::NewArenaAt(range) => Some(core.open_arena_at(request, wanted.engine, range)?),
+            Placement::NewArenaAt(range) => {
+                Some(core.open_arena_at(request, wanted.engine, range)?)
+            }
         };
         if let Some(change) = plan.commit()
             && let Err(error) = core.commit_runs(request, wanted.engine, &[change], plan.charge())
@@ -98,11 +100,18 @@ impl Core {
         let wanted = PageCount::new(pages.get().next_multiple_of(PAGES_PER_HUGE_PAGE));
         let own = Ledger::is_own(tag);
         // An own budget has one reservation and needs no more address space than that.
-        let mut size = if own { wanted } else { wanted.max(ARENA.pages()) };
+        let mut size = if own {
+            wanted
+        } else {
+            wanted.max(ARENA.pages())
+        };
         loop {
             match self.map_arena(request, tag, None, size) {
                 Ok(_) => return Ok(()),
-                Err(Error::Engine { cause: EngineError::AddressSpace(errno), .. }) => {
+                Err(Error::Engine {
+                    cause: EngineError::AddressSpace(errno),
+                    ..
+                }) => {
                     let smaller = PageCount::new(size.get() / 4);
                     if size == wanted {
                         // Windows' answer when no hole is large enough.
@@ -147,7 +156,9 @@ impl Core {
         if self.model.add_arena(range, tag).is_err() {
             // The kernel gave address space that the model already knows: cannot be while both keep their word.
             engine.close_arena(range);
-            return Err(request.refused(Refusal::ConflictingAddresses { allocation: range.start() }));
+            return Err(request.refused(Refusal::ConflictingAddresses {
+                allocation: range.start(),
+            }));
         }
         Ok(range)
     }

@@ -47,7 +47,12 @@ impl Space {
 }
 
 impl Shared {
-    pub(crate) fn commit(&self, address: u64, size: u64, protection: Protection) -> Result<(), Error> {
+    pub(crate) fn commit(
+        &self,
+        address: u64,
+        size: u64,
+        protection: Protection,
+    ) -> Result<(), Error> {
         let request = Request::new("commit", address, size);
         let mut core = self.core();
         let plan = core
@@ -76,7 +81,9 @@ impl Shared {
             .map_err(|refusal| request.refused(refusal))?;
         let tag = core.engine_of(plan.range());
         if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
-            engine.protect(plan.changes()).map_err(|cause| request.failed(cause))?;
+            engine
+                .protect(plan.changes())
+                .map_err(|cause| request.failed(cause))?;
         }
         Ok(core.model.apply_protect(plan))
     }
@@ -93,7 +100,9 @@ impl Core {
     ) -> Result<(), Error> {
         self.ledger.promise(request, tag, charge)?;
         match self.ledger.engine(tag) {
-            Some(engine) => engine.commit(changes).map_err(|cause| request.failed(cause)),
+            Some(engine) => engine
+                .commit(changes)
+                .map_err(|cause| request.failed(cause)),
             None => Ok(()),
         }
     }

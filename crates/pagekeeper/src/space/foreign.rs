@@ -9,7 +9,9 @@ use pagekeeper_sys::procmap::{Maps, Region};
 
 /// Every mapping, upwards. Empty without `/proc`.
 pub(super) fn mappings() -> Vec<ForeignMapping> {
-    let Ok(maps) = Maps::own() else { return Vec::new() };
+    let Ok(maps) = Maps::own() else {
+        return Vec::new();
+    };
     let regions: Vec<Region> = maps.map_while(Result::ok).collect();
     let mut mappings: Vec<ForeignMapping> = Vec::with_capacity(regions.len());
     let mut start = 0;
@@ -33,7 +35,9 @@ fn group_length(regions: &[Region]) -> usize {
 }
 
 fn convert(region: &Region, group: &[Region]) -> ForeignMapping {
-    let is_image = group.iter().any(|part| part.has_file() && part.access.contains(Access::EXECUTE));
+    let is_image = group
+        .iter()
+        .any(|part| part.has_file() && part.access.contains(Access::EXECUTE));
     let kind = match region.name.as_bytes() {
         b"[heap]" => ForeignKind::Heap,
         name if name.starts_with(b"[stack") => ForeignKind::Stack,
@@ -42,7 +46,11 @@ fn convert(region: &Region, group: &[Region]) -> ForeignMapping {
         _ if region.has_file() || region.shared => ForeignKind::File,
         _ => ForeignKind::Anonymous,
     };
-    let base = if kind == ForeignKind::Image { group[0].range.start() } else { region.range.start() };
+    let base = if kind == ForeignKind::Image {
+        group[0].range.start()
+    } else {
+        region.range.start()
+    };
     ForeignMapping {
         range: region.range,
         allocation_base: base,

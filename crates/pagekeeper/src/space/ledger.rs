@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use pagekeeper_model::EngineTag;
-use pagekeeper_store::page_file::PageFiles;
+use pagekeeper_store::page_file::{PageFileError, PageFiles};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use super::Request;
@@ -71,13 +71,20 @@ impl Ledger {
             let ram = self.share_for(kind);
             let account = self.open_account(kind, ram)?;
             self.accounts[tag] = Some(account);
-            self.share_out();
+            if let Err(error) = self.share_out() {
+                self.accounts[tag] = None;
+                return Err(Request::new("start the engine", 0, 0).no_page_file(&error, ram));
+            }
         }
         Ok(EngineTag(tag as u8))
     }
 
     /// An engine of its own with a budget of its own, which the shared engines lose.
-    pub(crate) fn start_own(&mut self, kind: EngineKind, ram: PageCount) -> Result<EngineTag, Error> {
+    pub(crate) fn start_own(
+        &mut self,
+        kind: EngineKind,
+        ram: PageCount,
+    ) -> Result<EngineTag, Error> {
         let left = self.shared_ram().saturating_sub(ram);
         let least: PageCount = self.shared_kinds().map(least_ram).sum();
         if left < least {
@@ -98,8 +105,19 @@ impl Ledger {
             self.accounts.push(None);
         }
         self.accounts[tag] = Some(account);
-        self.share_out();
+        if let Err(error) = self.share_out() {
+            self.accounts[tag] = None;
+            let request = Request::new("reserve with its own budget", 0, ram.bytes().get());
+            return Err(request.no_page_file(&error, ram));
+        }
         Ok(EngineTag(tag_byte))
+    }
+
+    /// In a forked child: the engines are the parent's; nothing of them may be run down here.
+    pub(crate) fn forget(&mut self) {
+        for account in self.accounts.drain(..) {
+            core::mem::forget(account);
+        }
     }
 
     /// Whether the engine serves one reservation only.
@@ -113,7 +131,8 @@ impl Ledger {
             && let Some(account) = self.accounts.get_mut(tag.0 as usize)
         {
             *account = None;
-            self.share_out();
+            // The others only gain.
+            let _ = self.share_out();
         }
     }
 
@@ -121,7 +140,11 @@ impl Ledger {
         let least = least_ram(kind);
         if ram < least {
             let given = ram.bytes();
-            return Err(SettingsError::BudgetTooSmall { given, least: least.bytes() }.into());
+            return Err(SettingsError::BudgetTooSmall {
+                given,
+                least: least.bytes(),
+            }
+            .into());
         }
         let request = Request::new("start the engine", 0, 0);
         let engine: Arc<dyn Engine> = match kind {
@@ -144,7 +167,12 @@ impl Ledger {
             _ => unimplemented!(),
         };
         let promisable = promisable(kind, ram, self.anonymous_share_percent);
-        Ok(Account { engine, ram, promisable, charged: PageCount::ZERO })
+        Ok(Account {
+            engine,
+            ram,
+            promisable,
+            charged: PageCount::ZERO,
+        })
     }
 
     pub(crate) fn engine(&self, tag: EngineTag) -> Option<&Arc<dyn Engine>> {
@@ -153,12 +181,20 @@ impl Ledger {
 
     /// All engines with the RAM that each was given.
     pub(crate) fn engines(&self) -> impl Iterator<Item = (&Arc<dyn Engine>, PageCount)> {
-        self.accounts.iter().flatten().map(|account| (&account.engine, account.ram))
+        self.accounts
+            .iter()
+            .flatten()
+            .map(|account| (&account.engine, account.ram))
     }
 
     /// Pages that may be committed in all.
     pub(crate) fn commit_limit(&self) -> PageCount {
-        let ram: PageCount = self.accounts.iter().flatten().map(|account| account.promisable).sum();
+        let ram: PageCount = self
+            .accounts
+            .iter()
+            .flatten()
+            .map(|account| account.promisable)
+            .sum();
         ram + self.files.maximum()
     }
 
@@ -170,7 +206,12 @@ impl Ledger {
         tag: EngineTag,
         more: PageCount,
     ) -> Result<(), Error> {
-        let Some(Some(account)) = self.accounts.get(tag.0 as usize) else { return Ok(()) };
+        if crate::fork::is_child() {
+            return Err(request.failed(EngineError::ForkedChild));
+        }
+        let Some(Some(account)) = self.accounts.get(tag.0 as usize) else {
+            return Ok(());
+        };
         if account.engine.kind() != EngineKind::Inline || more.is_zero() {
             return Ok(());
         }
@@ -181,8 +222,10 @@ impl Ledger {
         let others: PageCount = self.uncovered_except(tag);
         let wanted = others + uncovered;
         if wanted > self.stored_at_most {
-            self.stored_at_most =
-                self.files.set_promised(wanted).map_err(|error| request.no_page_file(&error, more))?;
+            self.stored_at_most = self
+                .files
+                .set_promised(wanted)
+                .map_err(|error| request.no_page_file(&error, more))?;
         }
         Ok(())
     }
@@ -211,27 +254,17 @@ impl Ledger {
         let own = self.own_ram();
         let least: PageCount = self.shared_kinds().map(least_ram).sum::<PageCount>() + own;
         if ram < least {
-            return Err(
-                SettingsError::BudgetTooSmall { given: ram.bytes(), least: least.bytes() }.into()
-            );
-        }
-        // Less RAM means more to be kept in the page files; without room there, the budget stays.
-        let before = self.ram;
-        self.ram = ram;
-        self.share_out();
-        let uncovered = self.uncovered_except(EngineTag(u8::MAX));
-        if uncovered > self.stored_at_most {
-            match self.files.set_promised(uncovered) {
-                Ok(usable) => self.stored_at_most = usable,
-                Err(error) => {
-                    self.ram = before;
-                    self.share_out();
-                    let request = Request::new("set the RAM budget", 0, ram.bytes().get());
-                    return Err(request.no_page_file(&error, uncovered));
-                }
+            return Err(SettingsError::BudgetTooSmall {
+                given: ram.bytes(),
+                least: least.bytes(),
             }
+            .into());
         }
-        Ok(())
+        let before = core::mem::replace(&mut self.ram, ram);
+        self.share_out().map_err(|error| {
+            self.ram = before;
+            Request::new("set the RAM budget", 0, ram.bytes().get()).no_page_file(&error, ram)
+        })
     }
 
     pub(crate) fn ram(&self) -> PageCount {
@@ -239,7 +272,12 @@ impl Ledger {
     }
 
     fn own_ram(&self) -> PageCount {
-        self.accounts.iter().skip(FIRST_OWN).flatten().map(|account| account.ram).sum()
+        self.accounts
+            .iter()
+            .skip(FIRST_OWN)
+            .flatten()
+            .map(|account| account.ram)
+            .sum()
     }
 
     fn shared_ram(&self) -> PageCount {
@@ -247,23 +285,55 @@ impl Ledger {
     }
 
     fn shared_kinds(&self) -> impl Iterator<Item = EngineKind> {
-        self.accounts.iter().take(FIRST_OWN).flatten().map(|account| account.engine.kind())
+        self.accounts
+            .iter()
+            .take(FIRST_OWN)
+            .flatten()
+            .map(|account| account.engine.kind())
     }
 
     /// What an engine that is about to start would get.
     fn share_for(&self, kind: EngineKind) -> PageCount {
-        let paging = self.shared_kinds().filter(|other| *other != EngineKind::Resident).count() as u64;
+        let paging = self
+            .shared_kinds()
+            .filter(|other| *other != EngineKind::Resident)
+            .count() as u64;
         match kind {
             EngineKind::Resident => PageCount::ZERO,
             _ => PageCount::new(self.shared_ram().get() / (paging + 1)),
         }
     }
 
-    /// Divides the RAM evenly among the shared engines that page. (A space that uses one kind gives it all.)
-    fn share_out(&mut self) {
-        let paging = self.shared_kinds().filter(|kind| *kind != EngineKind::Resident).count() as u64;
+    /// Divides the RAM evenly among the shared engines that page. (A space that uses one kind gives it all.) What then has
+    /// to be kept in the page files is promised there first, since pages leave at once.
+    fn share_out(&mut self) -> Result<(), PageFileError> {
+        let paging = self
+            .shared_kinds()
+            .filter(|kind| *kind != EngineKind::Resident)
+            .count() as u64;
         let share = PageCount::new(self.shared_ram().get() / paging.max(1));
         let percent = self.anonymous_share_percent;
+        let uncovered = |(tag, account): (usize, &Account)| {
+            let kind = account.engine.kind();
+            let shared = tag < FIRST_OWN && kind != EngineKind::Resident;
+            let promisable = if shared {
+                promisable(kind, share, percent)
+            } else {
+                account.promisable
+            };
+            match kind {
+                EngineKind::Inline => account.charged.saturating_sub(promisable),
+                _ => PageCount::ZERO,
+            }
+        };
+        let accounts = self.accounts.iter().enumerate();
+        let wanted: PageCount = accounts
+            .filter_map(|(tag, account)| Some((tag, account.as_ref()?)))
+            .map(uncovered)
+            .sum();
+        if wanted > self.stored_at_most {
+            self.stored_at_most = self.files.set_promised(wanted)?;
+        }
         for account in self.accounts.iter_mut().take(FIRST_OWN).flatten() {
             let kind = account.engine.kind();
             if kind == EngineKind::Resident || account.ram == share {
@@ -273,6 +343,7 @@ impl Ledger {
             account.promisable = promisable(kind, share, percent);
             account.engine.set_budget(EngineBudget { ram: share });
         }
+        Ok(())
     }
 }
 

@@ -261,19 +261,43 @@ impl Core {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(spaces) = SPACES.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(spaces) = SPACES
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
             spaces.remove(&self.number);
         }
-        if let Some(watcher) =
-            self.watcher.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        if crate::fork::is_child() {
+            // The thread is the parent's.
+            core::mem::forget(
+                self.watcher
+                    .get_mut()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
+        } else if let Some(watcher) = self
+            .watcher
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
         {
             watcher.stop();
         }
         let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if crate::fork::is_child() {
+            // Nothing of it is here; its engines' threads are not either.
+            core.ledger.forget();
+            return;
+        }
         if self.settings.statistics_at_exit {
             eprint!("{}", status::summary(&core.ledger, &self.files));
         }
-        let arenas: Vec<_> = core.model.arenas().map(|arena| (arena.range, arena.engine)).collect();
+        let arenas: Vec<_> = core
+            .model
+            .arenas()
+            .map(|arena| (arena.range, arena.engine))
+            .collect();
         for (range, tag) in arenas {
             if let Some(engine) = core.ledger.engine(tag) {
                 engine.close_arena(range);
@@ -292,7 +316,11 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) const fn new(operation: &'static str, address: u64, size: u64) -> Self {
-        Self { operation, address, size }
+        Self {
+            operation,
+            address,
+            size,
+        }
     }
 
     pub(crate) fn refused(self, refusal: Refusal) -> Error {
@@ -316,9 +344,11 @@ impl Request {
     /// The page files cannot be promised more: a matter of the commit limit, or of the disk.
     pub(crate) fn no_page_file(self, error: &PageFileError, wanted: PageCount) -> Error {
         match error {
-            PageFileError::MaximumReached { .. } | PageFileError::NoPageFile { .. } => {
-                self.refused(Refusal::CommitmentLimit { wanted, available: PageCount::ZERO })
-            }
+            PageFileError::MaximumReached { .. } | PageFileError::NoPageFile { .. } => self
+                .refused(Refusal::CommitmentLimit {
+                    wanted,
+                    available: PageCount::ZERO,
+                }),
             other => self.failed(EngineError::PageFileSpace(other.to_string())),
         }
     }

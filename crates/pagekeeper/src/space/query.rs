@@ -21,9 +21,18 @@ impl Space {
         let request = Request::new("query", address, 0);
         let core = self.shared().core();
         // Inside an allocation the model knows everything; the kernel's map is only read for what it does not know.
-        let known = core.model.allocation_at(PageNumber::containing(address)).is_some();
-        let foreign = if known { Vec::new() } else { foreign::mappings() };
-        core.model.query(address, &foreign).map_err(|refusal| request.refused(refusal))
+        let known = core
+            .model
+            .allocation_at(PageNumber::containing(address))
+            .is_some();
+        let foreign = if known {
+            Vec::new()
+        } else {
+            foreign::mappings()
+        };
+        core.model
+            .query(address, &foreign)
+            .map_err(|refusal| request.refused(refusal))
     }
 
     /// Where each page of the `size` bytes at `address` is right now, in runs, upwards. Pages that are not committed
@@ -31,10 +40,16 @@ impl Space {
     pub fn residence(&self, address: u64, size: u64) -> Vec<(PageRange, Residence)> {
         let mut runs = Vec::new();
         let core = self.shared().core();
-        let Some(range) = PageRange::touched_by(address, size) else { return runs };
+        let Some(range) = PageRange::touched_by(address, size) else {
+            return runs;
+        };
         for region in core.model.regions(range) {
-            let RegionState::Committed(_) = region.state else { continue };
-            let engine = core.engine_of(region.range).and_then(|tag| core.ledger.engine(tag));
+            let RegionState::Committed(_) = region.state else {
+                continue;
+            };
+            let engine = core
+                .engine_of(region.range)
+                .and_then(|tag| core.ledger.engine(tag));
             if let Some(engine) = engine {
                 engine.residence(region.range.intersection(range), &mut |part, residence| {
                     runs.push((part, residence));

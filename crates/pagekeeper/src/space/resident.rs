@@ -17,9 +17,17 @@ impl Space {
     pub fn lock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("lock", address, size);
         let mut core = self.shared().core();
-        let plan = core.model.plan_lock(address, size).map_err(|refusal| request.refused(refusal))?;
-        if let Some(engine) = core.engine_of(plan.range()).and_then(|tag| core.ledger.engine(tag)) {
-            engine.lock(plan.range()).map_err(|cause| request.failed(cause))?;
+        let plan = core
+            .model
+            .plan_lock(address, size)
+            .map_err(|refusal| request.refused(refusal))?;
+        if let Some(engine) = core
+            .engine_of(plan.range())
+            .and_then(|tag| core.ledger.engine(tag))
+        {
+            engine
+                .lock(plan.range())
+                .map_err(|cause| request.failed(cause))?;
         }
         core.model.apply_lock(plan);
         Ok(())
@@ -32,9 +40,14 @@ impl Space {
     pub fn unlock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("unlock", address, size);
         let mut core = self.shared().core();
-        let plan =
-            core.model.plan_unlock(address, size).map_err(|refusal| request.refused(refusal))?;
-        if let Some(engine) = core.engine_of(plan.range()).and_then(|tag| core.ledger.engine(tag)) {
+        let plan = core
+            .model
+            .plan_unlock(address, size)
+            .map_err(|refusal| request.refused(refusal))?;
+        if let Some(engine) = core
+            .engine_of(plan.range())
+            .and_then(|tag| core.ledger.engine(tag))
+        {
             engine.unlock(plan.range());
         }
         core.model.apply_unlock(plan);
@@ -52,9 +65,13 @@ impl Space {
         let first = entries.first().copied().unwrap_or_default();
         let request = Request::new("prefetch", first.0, first.1);
         let core = self.shared().core();
-        let plan = core.model.plan_prefetch(entries).map_err(|refusal| request.refused(refusal))?;
+        let plan = core
+            .model
+            .plan_prefetch(entries)
+            .map_err(|refusal| request.refused(refusal))?;
         for range in plan.ranges() {
-            self.shared().for_committed(&core, *range, |engine, part| engine.prefetch(part));
+            self.shared()
+                .for_committed(&core, *range, |engine, part| engine.prefetch(part));
         }
         Ok(())
     }
@@ -69,9 +86,14 @@ impl Space {
     pub fn discard_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("discard", address, size);
         let core = self.shared().core();
-        let plan =
-            core.model.plan_discard(address, size).map_err(|refusal| request.refused(refusal))?;
-        if let Some(engine) = core.engine_of(plan.range()).and_then(|tag| core.ledger.engine(tag)) {
+        let plan = core
+            .model
+            .plan_discard(address, size)
+            .map_err(|refusal| request.refused(refusal))?;
+        if let Some(engine) = core
+            .engine_of(plan.range())
+            .and_then(|tag| core.ledger.engine(tag))
+        {
             engine.discard(plan.range());
         }
         Ok(())
@@ -81,7 +103,8 @@ impl Space {
     pub fn trim_at(&self, address: u64, size: u64) {
         let core = self.shared().core();
         if let Some(range) = PageRange::touched_by(address, size) {
-            self.shared().for_committed(&core, range, |engine, part| engine.trim(part));
+            self.shared()
+                .for_committed(&core, range, |engine, part| engine.trim(part));
         }
     }
 
@@ -90,7 +113,8 @@ impl Space {
         let core = self.shared().core();
         let allocations: Vec<_> = core.model.allocations().map(|it| it.range).collect();
         for range in allocations {
-            self.shared().for_committed(&core, range, |engine, part| engine.trim(part));
+            self.shared()
+                .for_committed(&core, range, |engine, part| engine.trim(part));
         }
     }
 }
@@ -104,7 +128,9 @@ impl Shared {
         with: impl Fn(&dyn crate::engine::Engine, PageRange),
     ) {
         for region in core.model.regions(range) {
-            let pagekeeper_model::RegionState::Committed(_) = region.state else { continue };
+            let pagekeeper_model::RegionState::Committed(_) = region.state else {
+                continue;
+            };
             let part = region.range.intersection(range);
             if let Some(engine) = core.engine_of(part).and_then(|tag| core.ledger.engine(tag)) {
                 with(&**engine, part);

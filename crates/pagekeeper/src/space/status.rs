@@ -50,7 +50,11 @@ impl Space {
         for (_, figures) in &engines {
             total.add(figures);
         }
-        let overhead = core.ledger.engines().map(|(engine, _)| engine.overhead().get()).sum::<u64>()
+        let overhead = core
+            .ledger
+            .engines()
+            .map(|(engine, _)| engine.overhead().get())
+            .sum::<u64>()
             + core.model.metadata_bytes().get()
             + files.overhead_bytes();
         SpaceStatus {
@@ -64,7 +68,10 @@ impl Space {
             overhead: ByteCount::new(overhead),
             total,
             engines,
-            trouble: core.ledger.engines().find_map(|(engine, _)| engine.health().err()),
+            trouble: core
+                .ledger
+                .engines()
+                .find_map(|(engine, _)| engine.health().err()),
         }
     }
 }
@@ -75,7 +82,10 @@ fn statistics(ledger: &Ledger, files: &PageFiles) -> Vec<(EngineKind, EngineStat
         .map(|(engine, _)| (engine.kind(), engine.statistics()))
         .collect();
     // The page files are the inline engines' together; the first one shows their slots.
-    if let Some((_, figures)) = engines.iter_mut().find(|(kind, _)| *kind == EngineKind::Inline) {
+    if let Some((_, figures)) = engines
+        .iter_mut()
+        .find(|(kind, _)| *kind == EngineKind::Inline)
+    {
         figures.page_file = files.used();
     }
     engines

@@ -103,13 +103,21 @@ impl Shared {
 
     fn tell_of_low_memory(&self, available: PageCount, limit: PageCount) {
         let low = available.get() * 100 < limit.get() * LOW_PERCENT;
-        let mut told = self.low_memory.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self
+            .low_memory
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let tell = low && !*told;
         *told = low;
         drop(told);
         if tell {
-            let callback =
-                self.low_memory.callback.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let callback = self
+                .low_memory
+                .callback
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             if let Some(callback) = callback {
                 callback();
             }
@@ -122,13 +130,17 @@ fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar)) {
     loop {
         {
             let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = stop.1.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
+            let waited = stop
+                .1
+                .wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
             let (stopped, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if *stopped {
                 return;
             }
         }
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
         shared.look(group.as_ref());
     }
 }

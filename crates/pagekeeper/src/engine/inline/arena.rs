@@ -4,7 +4,10 @@
 //! the kernel: no page there. So reserving, committing and decommitting untouched memory make no system call, and
 //! the number of page states is limited by memory alone.
 
-#![allow(unsafe_code, reason = "UNSAFETY: registers the mapping with userfaultfd and changes its protection")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: registers the mapping with userfaultfd and changes its protection"
+)]
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -38,8 +41,7 @@ impl Arena {
         at: Option<PageNumber>,
         pages: PageCount,
     ) -> Result<Self, EngineError> {
-        let treatment =
-            Treatment::NOT_INHERITED | Treatment::NOT_DUMPED | Treatment::NO_HUGE_PAGES;
+        let treatment = Treatment::NOT_INHERITED | Treatment::NOT_DUMPED | Treatment::NO_HUGE_PAGES;
         let access = Access::READ_WRITE;
         let memory = match at {
             Some(start) => map::reserve_at(PageRange::new(start, pages), access, treatment)
@@ -58,14 +60,21 @@ impl Arena {
         let range = memory.range();
         // SAFETY: the mapping is ours and new, nothing lives in it; from now on every fault in it is answered by this
         // engine from the table below, and it stays registered until it is unmapped.
-        unsafe { set.userfaultfd().register(range, Modes::MISSING | Modes::WRITE_PROTECT) }
-            .map_err(|errno| EngineError::Kernel { call: "UFFDIO_REGISTER", errno })?;
+        unsafe {
+            set.userfaultfd()
+                .register(range, Modes::MISSING | Modes::WRITE_PROTECT)
+        }
+        .map_err(|errno| EngineError::Kernel {
+            call: "UFFDIO_REGISTER",
+            errno,
+        })?;
         let first_extent = ExtentNumber::of(range.start()).get();
         let last_extent = ExtentNumber::of(PageNumber::new(range.end().get() - 1)).get();
         let extents = (last_extent - first_extent + 1) as usize;
         Ok(Self {
             set: Arc::clone(set),
-            entries: ZeroedTable::new(range.count().as_usize()).map_err(EngineError::AddressSpace)?,
+            entries: ZeroedTable::new(range.count().as_usize())
+                .map_err(EngineError::AddressSpace)?,
             extents: ZeroedTable::new(extents * WORDS).map_err(EngineError::AddressSpace)?,
             first_extent,
             memory,
@@ -90,8 +99,15 @@ impl Arena {
 
     pub(crate) fn extent_words(&self, number: ExtentNumber) -> ExtentWords<'_> {
         let index = number.get().wrapping_sub(self.first_extent) as usize * WORDS;
-        let words = self.extents.get(index..index + WORDS).unwrap_or(&self.extents[..WORDS]);
-        ExtentWords { lock: &words[0], flags: &words[1], sequence: &words[2] }
+        let words = self
+            .extents
+            .get(index..index + WORDS)
+            .unwrap_or(&self.extents[..WORDS]);
+        ExtentWords {
+            lock: &words[0],
+            flags: &words[1],
+            sequence: &words[2],
+        }
     }
 
     pub(crate) fn lock_extent(&self, number: ExtentNumber) -> LockedExtent<'_> {
@@ -100,18 +116,33 @@ impl Arena {
 
     /// Gives back the table memory of `range`, all of whose pages are reserved and pinned by nobody.
     pub(crate) fn forget_entries(&self, range: PageRange) {
-        debug_assert!(range.pages().take(64).all(|page| self.entry(page).load() == Entry::RESERVED));
+        debug_assert!(
+            range
+                .pages()
+                .take(64)
+                .all(|page| self.entry(page).load() == Entry::RESERVED)
+        );
         let first = range.start().since(self.range().start()).as_usize();
-        self.entries.discard(first..first + range.count().as_usize());
+        self.entries
+            .discard(first..first + range.count().as_usize());
     }
 
     /// Lets the processor execute (or not) what lies in `range`; a page's own rights still decide who may be present.
-    pub(crate) fn set_executable(&self, range: PageRange, executable: bool) -> Result<(), EngineError> {
-        let access =
-            if executable { Access::READ_WRITE | Access::EXECUTE } else { Access::READ_WRITE };
+    pub(crate) fn set_executable(
+        &self,
+        range: PageRange,
+        executable: bool,
+    ) -> Result<(), EngineError> {
+        let access = if executable {
+            Access::READ_WRITE | Access::EXECUTE
+        } else {
+            Access::READ_WRITE
+        };
         // SAFETY: the range lies in our own mapping, and read and write rights stay as they are.
-        unsafe { map::protect(range, access) }
-            .map_err(|errno| EngineError::Kernel { call: "mprotect", errno })
+        unsafe { map::protect(range, access) }.map_err(|errno| EngineError::Kernel {
+            call: "mprotect",
+            errno,
+        })
     }
 
     /// Bytes of RAM that the tables use.

@@ -59,7 +59,8 @@ fn step(set: &WorkingSet, area: &mut WorkArea, drain: &mut DrainList) -> bool {
     let marks = set.marks();
     let used = set.frames().used();
     if set.frames().excess() > 0 || used > marks.low {
-        return set.make_room(area);
+        // Where nothing can be stored because frames are short, blocks of the pool that are nearly empty hold them.
+        return set.make_room(area) || set.spill(area, drain);
     }
     if set.pool_is_full() && set.spill(area, drain) {
         return true;

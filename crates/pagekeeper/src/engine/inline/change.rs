@@ -2,7 +2,10 @@
 //!
 //! User context, under the space lock. Everything but a plain commit takes extent locks and hence blocks all signals.
 
-#![allow(unsafe_code, reason = "UNSAFETY: drops and write-protects pages of registered arenas")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: drops and write-protects pages of registered arenas"
+)]
 
 use pagekeeper_model::{PageState, Protection};
 use pagekeeper_store::pool::PoolRef;
@@ -30,7 +33,9 @@ fn rights_of(state: PageState) -> Option<Rights> {
 pub(crate) fn apply(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
     allow_execution(arena, changes)?;
     for change in changes {
-        let Some(rights) = rights_of(change.after) else { continue };
+        let Some(rights) = rights_of(change.after) else {
+            continue;
+        };
         if change.before == PageState::Reserved {
             commit_fresh(arena, change.range, rights);
         } else if change.before != change.after {
@@ -100,8 +105,12 @@ fn lock_when_idle<'arena>(
 
 fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
     let present = |page: &PageNumber| extent.entry(*page).load().kind() == Kind::Present;
-    let Some(first) = part.pages().find(present) else { return };
-    let Some(last) = part.pages().rev().find(present) else { return };
+    let Some(first) = part.pages().find(present) else {
+        return;
+    };
+    let Some(last) = part.pages().rev().find(present) else {
+        return;
+    };
     let span = PageRange::between(first, last.plus(PageCount::ONE));
     for _ in 0..16 {
         // SAFETY: the span lies in a registered arena whose extent is locked; writers that fault wait for it.
@@ -115,7 +124,9 @@ fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
 fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
     let set = arena.set();
     for round in 0..1_000_000_u32 {
-        let Some((number, _)) = extents_of(part).next() else { return };
+        let Some((number, _)) = extents_of(part).next() else {
+            return;
+        };
         let extent = arena.lock_extent(number);
         let stays = |page: PageNumber| extent.entry(page).load().kind() == Kind::Present;
         if !part.pages().any(stays) {
@@ -136,7 +147,9 @@ fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
             set.clean_and(slot, area, true);
         } else {
             set.staging().put(List::Free, slot);
-            pagekeeper_sys::time::pause(core::time::Duration::from_micros(u64::from(round.min(100)) * 10));
+            pagekeeper_sys::time::pause(core::time::Duration::from_micros(
+                u64::from(round.min(100)) * 10,
+            ));
         }
     }
 }
@@ -193,7 +206,10 @@ impl Span {
     }
 
     fn range(&self) -> Option<PageRange> {
-        Some(PageRange::between(self.first?, self.last?.plus(PageCount::ONE)))
+        Some(PageRange::between(
+            self.first?,
+            self.last?.plus(PageCount::ONE),
+        ))
     }
 }
 
@@ -225,7 +241,9 @@ pub(crate) fn discard(arena: &Arena, range: PageRange) {
             if now.kind() == Kind::Reserved || now.pins() > 0 || now.is_locked() {
                 continue;
             }
-            let before = extent.entry(page).update(|entry| entry.moved_to(Kind::Fill, 0));
+            let before = extent
+                .entry(page)
+                .update(|entry| entry.moved_to(Kind::Fill, 0));
             if before.kind() == Kind::Present {
                 frames += 1;
                 span.include(page);
@@ -244,7 +262,10 @@ pub(crate) fn trim(arena: &Arena, range: PageRange) {
     let set = arena.set();
     let mut area = set.areas().take();
     for (number, part) in extents_of(range) {
-        if !part.pages().any(|page| arena.entry(page).load().is_evictable()) {
+        if !part
+            .pages()
+            .any(|page| arena.entry(page).load().is_evictable())
+        {
             continue;
         }
         let slot = loop {
@@ -268,8 +289,15 @@ pub(crate) fn trim(arena: &Arena, range: PageRange) {
 /// Brings pages in and keeps them (`VirtualLock`).
 pub(crate) fn lock(arena: &Arena, range: PageRange) -> Result<(), EngineError> {
     let set = arena.set();
-    let room = set.frames().limit().saturating_sub(set.frames().headroom()).get();
-    let fresh = range.pages().filter(|page| !arena.entry(*page).load().is_locked()).count() as u64;
+    let room = set
+        .frames()
+        .limit()
+        .saturating_sub(set.frames().headroom())
+        .get();
+    let fresh = range
+        .pages()
+        .filter(|page| !arena.entry(*page).load().is_locked())
+        .count() as u64;
     // Half of the budget has to stay movable.
     if set.locked_pages() + fresh > room / 2 {
         return Err(EngineError::LockedTooMuch);
@@ -281,7 +309,10 @@ pub(crate) fn lock(arena: &Arena, range: PageRange) -> Result<(), EngineError> {
             let done = PageRange::between(range.start(), page);
             drop(area);
             unlock(arena, done);
-            return Err(EngineError::Kernel { call: "VirtualLock", errno: pagekeeper_sys::Errno::IO });
+            return Err(EngineError::Kernel {
+                call: "VirtualLock",
+                errno: pagekeeper_sys::Errno::IO,
+            });
         }
     }
     set.note_locked(fresh as i64);
@@ -316,7 +347,11 @@ pub(crate) fn hold(
 pub(crate) fn unlock(arena: &Arena, range: PageRange) {
     let mut unlocked = 0;
     for page in range.pages() {
-        if arena.entry(page).update(|entry| entry.locked(false)).is_locked() {
+        if arena
+            .entry(page)
+            .update(|entry| entry.locked(false))
+            .is_locked()
+        {
             unlocked += 1;
         }
     }
@@ -324,7 +359,11 @@ pub(crate) fn unlock(arena: &Arena, range: PageRange) {
 }
 
 /// Where each page is, in runs.
-pub(crate) fn residence(arena: &Arena, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {
+pub(crate) fn residence(
+    arena: &Arena,
+    range: PageRange,
+    visit: &mut dyn FnMut(PageRange, Residence),
+) {
     let staging = arena.set().staging();
     let of = |entry: Entry| match entry.kind() {
         Kind::Reserved => None,
@@ -357,7 +396,11 @@ pub(crate) fn residence(arena: &Arena, range: PageRange, visit: &mut dyn FnMut(P
 
 /// A guard page was disarmed: only its rights change, it was not in the mapping.
 pub(crate) fn disarm(arena: &Arena, page: PageNumber, remaining: Protection) {
-    change_rights(arena, PageRange::new(page, PageCount::ONE), Rights::of(remaining));
+    change_rights(
+        arena,
+        PageRange::new(page, PageCount::ONE),
+        Rights::of(remaining),
+    );
 }
 
 /// Lets a present, writable page be written. Signals are blocked.

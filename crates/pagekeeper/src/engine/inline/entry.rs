@@ -134,7 +134,11 @@ impl Entry {
     }
 
     pub(crate) const fn locked(self, locked: bool) -> Self {
-        Self(if locked { self.0 | LOCKED } else { self.0 & !LOCKED })
+        Self(if locked {
+            self.0 | LOCKED
+        } else {
+            self.0 & !LOCKED
+        })
     }
 
     /// Not committed any more: only pins stay, until whoever holds them lets go.
@@ -157,7 +161,10 @@ impl Entry {
 
     /// May this page be taken out of the mapping?
     pub(crate) const fn is_evictable(self) -> bool {
-        matches!(self.kind(), Kind::Present) && !self.is_busy() && !self.is_locked() && self.pins() == 0
+        matches!(self.kind(), Kind::Present)
+            && !self.is_busy()
+            && !self.is_locked()
+            && self.pins() == 0
     }
 }
 
@@ -178,7 +185,10 @@ impl EntryCell<'_> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let next = change(Entry(now)).0;
-            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .0
+                .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Entry(now),
                 Err(seen) => now = seen,
             }
@@ -187,11 +197,19 @@ impl EntryCell<'_> {
 
     /// Replaces the entry only when `change` gives one.
     #[inline]
-    pub(crate) fn try_update(self, change: impl Fn(Entry) -> Option<Entry>) -> Result<Entry, Entry> {
+    pub(crate) fn try_update(
+        self,
+        change: impl Fn(Entry) -> Option<Entry>,
+    ) -> Result<Entry, Entry> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            let Some(next) = change(Entry(now)) else { return Err(Entry(now)) };
-            match self.0.compare_exchange_weak(now, next.0, Ordering::AcqRel, Ordering::Acquire) {
+            let Some(next) = change(Entry(now)) else {
+                return Err(Entry(now));
+            };
+            match self
+                .0
+                .compare_exchange_weak(now, next.0, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(Entry(now)),
                 Err(seen) => now = seen,
             }
@@ -219,7 +237,11 @@ impl Rights {
             | BaseProtection::ExecuteWriteCopy => Self::READ | Self::EXECUTE,
             BaseProtection::ExecuteReadWrite => Self::READ | Self::WRITE | Self::EXECUTE,
         };
-        Self(if protection.is_guard() { base | Self::GUARD } else { base })
+        Self(if protection.is_guard() {
+            base | Self::GUARD
+        } else {
+            base
+        })
     }
 
     const fn bits(self) -> u8 {

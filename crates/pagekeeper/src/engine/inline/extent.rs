@@ -51,7 +51,9 @@ pub(crate) fn extents_of(range: PageRange) -> impl Iterator<Item = (ExtentNumber
     } else {
         ExtentNumber::of(PageNumber::new(range.end().get() - 1)).get() + 1
     };
-    (first..last).map(ExtentNumber::new).map(move |extent| (extent, extent.pages().intersection(range)))
+    (first..last)
+        .map(ExtentNumber::new)
+        .map(move |extent| (extent, extent.pages().intersection(range)))
 }
 
 /// What belongs to an extent beside its pages' entries: three words in the arena's table.
@@ -81,7 +83,11 @@ impl<'arena> LockedExtent<'arena> {
     pub(crate) fn lock(arena: &'arena Arena, number: ExtentNumber) -> Self {
         let words = arena.extent_words(number);
         RawLock::of(words.lock).lock();
-        Self { arena, number, words }
+        Self {
+            arena,
+            number,
+            words,
+        }
     }
 
     pub(crate) fn arena(&self) -> &'arena Arena {

@@ -4,7 +4,10 @@
 //! prefetching). Takes frames first, with no lock held, because taking them may mean throwing another extent
 //! out; then locks the extent, looks again, and acts.
 
-#![allow(unsafe_code, reason = "UNSAFETY: fills pages of registered arenas, reads staged frames")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: fills pages of registered arenas, reads staged frames"
+)]
 
 use core::num::NonZeroI32;
 
@@ -76,9 +79,15 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
         if entry.kind() == Kind::Fill && set.fill_huge(arena, page) {
             return Answer::Again;
         }
-        let wanted = if entry.is_busy() { 1 } else { run_length(arena, page, entry, ahead) };
+        let wanted = if entry.is_busy() {
+            1
+        } else {
+            run_length(arena, page, entry, ahead)
+        };
         let taken = set.take_frames(wanted, area);
-        let Some(taken) = taken else { return Answer::Lost(NonZeroI32::new(Errno::NOMEM.raw_os_error())) };
+        let Some(taken) = taken else {
+            return Answer::Lost(NonZeroI32::new(Errno::NOMEM.raw_os_error()));
+        };
         let extent = arena.lock_extent(ExtentNumber::of(page));
         let outcome = act(extent, page, want, taken, area);
         set.frames().give(taken - outcome.used);
@@ -92,7 +101,10 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
 
 /// How many pages from `page` up look like it and may come in together, at most `ahead`, in its extent and arena.
 fn run_length(arena: &Arena, page: PageNumber, first: Entry, ahead: u64) -> u64 {
-    let end = ExtentNumber::of(page).pages().intersection(arena.range()).end();
+    let end = ExtentNumber::of(page)
+        .pages()
+        .intersection(arena.range())
+        .end();
     let most = ahead.min(end.since(page).get());
     let mut count = 1;
     while count < most {
@@ -125,14 +137,23 @@ struct Outcome {
 }
 
 impl Outcome {
-    const LOOK_AGAIN: Self = Self { used: 0, answer: None };
+    const LOOK_AGAIN: Self = Self {
+        used: 0,
+        answer: None,
+    };
 
     const fn answer(answer: Answer) -> Self {
-        Self { used: 0, answer: Some(answer) }
+        Self {
+            used: 0,
+            answer: Some(answer),
+        }
     }
 
     const fn filled(pages: u64) -> Self {
-        Self { used: pages, answer: Some(Answer::Again) }
+        Self {
+            used: pages,
+            answer: Some(Answer::Again),
+        }
     }
 }
 
@@ -178,7 +199,9 @@ fn fill(extent: &LockedExtent<'_>, run: PageRange, entry: Entry, area: &mut Work
     let done = put(extent, run, source);
     set.counters().zero_faults.add(1);
     for page in done.pages() {
-        extent.entry(page).update(|entry| entry.moved_to(Kind::Present, 0));
+        extent
+            .entry(page)
+            .update(|entry| entry.moved_to(Kind::Present, 0));
     }
     settle(extent, run, done)
 }
@@ -194,7 +217,9 @@ fn take_back(extent: &LockedExtent<'_>, page: PageNumber, entry: Entry, want: Wa
     if !done.is_empty() {
         let stored = set.staging().disown(frame);
         let copy = match stored {
-            Stored::Perhaps(slot) | Stored::At(Kind::File, slot) if want != Want::Write => Some(slot),
+            Stored::Perhaps(slot) | Stored::At(Kind::File, slot) if want != Want::Write => {
+                Some(slot)
+            }
             Stored::Perhaps(slot) | Stored::At(Kind::File, slot) => {
                 set.forget_slot(slot);
                 None
@@ -229,14 +254,22 @@ fn unpack(extent: &LockedExtent<'_>, run: PageRange, area: &mut WorkArea) -> Out
         good += 1;
     }
     if good == 0 {
-        extent.entry(run.start()).update(|entry| entry.moved_to(Kind::Lost, 0));
+        extent
+            .entry(run.start())
+            .update(|entry| entry.moved_to(Kind::Lost, 0));
         set.counters().lost.add(1);
         return Outcome::answer(Answer::Lost(None));
     }
     let source = bounce.as_ptr();
-    let done = put(extent, PageRange::new(run.start(), PageCount::new(good)), source);
+    let done = put(
+        extent,
+        PageRange::new(run.start(), PageCount::new(good)),
+        source,
+    );
     for page in done.pages() {
-        let before = extent.entry(page).update(|entry| entry.moved_to(Kind::Present, 0));
+        let before = extent
+            .entry(page)
+            .update(|entry| entry.moved_to(Kind::Present, 0));
         set.forget_packed(PoolRef::from_bits(before.location()));
     }
     set.counters().pool_faults.add(1);
@@ -267,7 +300,11 @@ fn read(
         good += 1;
     }
     let source = area.bounce_address(0);
-    let done = put(&extent, PageRange::new(run.start(), PageCount::new(good as u64)), source);
+    let done = put(
+        &extent,
+        PageRange::new(run.start(), PageCount::new(good as u64)),
+        source,
+    );
     for (place, page) in run.pages().enumerate() {
         if done.contains(page) {
             // The slot keeps the same bytes; should the page leave unchanged, it need not be written again. A page
@@ -282,7 +319,9 @@ fn read(
                 set.forget_slot(own);
             }
         } else if place == 0 && good == 0 {
-            extent.entry(page).update(|entry| entry.moved_to(Kind::Lost, 0));
+            extent
+                .entry(page)
+                .update(|entry| entry.moved_to(Kind::Lost, 0));
             set.counters().lost.add(1);
         } else {
             extent.entry(page).update(Entry::not_busy);
@@ -301,7 +340,11 @@ fn read(
 fn put(extent: &LockedExtent<'_>, run: PageRange, source: *const u8) -> PageRange {
     let set = extent.arena().set();
     let writable = extent.entry(run.start()).load().rights().allows_write();
-    let mode = if writable { CopyMode::DO_NOT_WAKE } else { CopyMode::DO_NOT_WAKE | CopyMode::WRITE_PROTECTED };
+    let mode = if writable {
+        CopyMode::DO_NOT_WAKE
+    } else {
+        CopyMode::DO_NOT_WAKE | CopyMode::WRITE_PROTECTED
+    };
     let mut done = PageCount::ZERO;
     for _ in 0..LOOKS {
         let rest = PageRange::between(run.start().plus(done), run.end());
@@ -341,7 +384,12 @@ fn settle(extent: &LockedExtent<'_>, run: PageRange, done: PageRange) -> Outcome
 }
 
 /// Copies a page's bytes to `target` wherever they are, without bringing the page in (for debuggers and `fork`).
-pub(crate) fn peek(arena: &Arena, page: PageNumber, area: &mut WorkArea, target: &mut [u8; PAGE_SIZE]) -> bool {
+pub(crate) fn peek(
+    arena: &Arena,
+    page: PageNumber,
+    area: &mut WorkArea,
+    target: &mut [u8; PAGE_SIZE],
+) -> bool {
     let set = arena.set();
     for _ in 0..LOOKS {
         let extent = arena.lock_extent(ExtentNumber::of(page));
@@ -359,16 +407,28 @@ pub(crate) fn peek(arena: &Arena, page: PageNumber, area: &mut WorkArea, target:
             Kind::Present => {
                 // SAFETY: the page is present and its extent locked, so it stays; the program may write beside us,
                 // as with any debugger.
-                unsafe { core::ptr::copy_nonoverlapping(page.address() as *const u8, target.as_mut_ptr(), PAGE_SIZE) };
+                unsafe {
+                    core::ptr::copy_nonoverlapping(
+                        page.address() as *const u8,
+                        target.as_mut_ptr(),
+                        PAGE_SIZE,
+                    )
+                };
                 true
             }
             Kind::Staged => {
                 // SAFETY: as in `take_back`.
-                target.copy_from_slice(unsafe { set.staging().bytes(FrameNumber::new(entry.location())) });
+                target.copy_from_slice(unsafe {
+                    set.staging().bytes(FrameNumber::new(entry.location()))
+                });
                 true
             }
             // SAFETY: as in `unpack`.
-            Kind::Pool => unsafe { set.pool().read(PoolRef::from_bits(entry.location()), target) }.is_ok(),
+            Kind::Pool => unsafe {
+                set.pool()
+                    .read(PoolRef::from_bits(entry.location()), target)
+            }
+            .is_ok(),
             Kind::File => {
                 let outcome = set.read_slots(entry.location(), area.bounce_mut(1));
                 target.copy_from_slice(area.bounce_mut(1));

@@ -62,7 +62,9 @@ impl Frames {
 
     /// How far what is used lies above the limit (after the limit was lowered).
     pub(crate) fn excess(&self) -> u64 {
-        self.used.load(Ordering::Acquire).saturating_sub(self.limit.load(Ordering::Acquire))
+        self.used
+            .load(Ordering::Acquire)
+            .saturating_sub(self.limit.load(Ordering::Acquire))
     }
 
     /// Takes `count` frames for a fault, or none.
@@ -86,7 +88,10 @@ impl Frames {
             if next > ceiling {
                 return false;
             }
-            match self.used.compare_exchange_weak(used, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .used
+                .compare_exchange_weak(used, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     self.peak.fetch_max(next, Ordering::Relaxed);
                     return true;

@@ -17,6 +17,7 @@ use super::arena::Arena;
 use super::fault::{Answer, Want, bring_in};
 use super::work_area::WorkArea;
 use crate::exception::{self, Cause};
+use crate::fork;
 use crate::registry::Reading;
 
 /// What is handed over to the other stack.
@@ -30,12 +31,14 @@ struct Job<'fault> {
 
 /// The client that `pagekeeper_sys::signal::install` gets.
 pub(crate) fn on_fault(fault: &mut FaultInfo<'_>) -> Decision {
-    if !fault.information().is_fault() {
+    if !fault.information().is_fault() || fork::is_child() {
         return Decision::NotMine;
     }
     let page = PageNumber::containing(fault.address() as u64);
     let reading = Reading::begin();
-    let Some(found) = reading.find(page) else { return Decision::NotMine };
+    let Some(found) = reading.find(page) else {
+        return Decision::NotMine;
+    };
     let Some(arena) = found.inline.as_deref() else {
         // The kernel pages this one: SIGBUS means that its file could not be read, SIGSEGV that the access is wrong.
         let cause = if fault.signal() == SIGNAL_BUS {
@@ -69,13 +72,23 @@ fn answer(arena: &Arena, page: PageNumber, want: Want) -> Answer {
     let start = monotonic_nanoseconds();
     let mut area = arena.set().areas().take();
     let top = area.stack_top();
-    let mut job = Job { arena, page, want, area: &mut area, answer: Answer::Again };
+    let mut job = Job {
+        arena,
+        page,
+        want,
+        area: &mut area,
+        answer: Answer::Again,
+    };
     // SAFETY: the area and with it its stack is ours until it is dropped; `run` gets the job it expects, which outlives
     // the call, and never unwinds.
     unsafe { call_on_stack(top, run, (&raw mut job).cast()) };
     let answer = job.answer;
     drop(area);
-    arena.set().counters().latency.record(monotonic_nanoseconds().saturating_sub(start));
+    arena
+        .set()
+        .counters()
+        .latency
+        .record(monotonic_nanoseconds().saturating_sub(start));
     answer
 }
 

@@ -58,7 +58,6 @@ mod storage;
 mod work_area;
 pub(crate) mod working_set;
 
-
 /// One working set and the arenas that it serves.
 pub(crate) struct InlineEngine {
     space: u64,
@@ -70,9 +69,16 @@ impl InlineEngine {
     pub(crate) const MINIMUM_RAM: PageCount = MINIMUM_RAM;
 
     /// An engine with a budget of `ram`, paging to `files`.
-    pub(crate) fn new(space: u64, ram: PageCount, files: Arc<PageFiles>) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        space: u64,
+        ram: PageCount,
+        files: Arc<PageFiles>,
+    ) -> Result<Self, EngineError> {
         install_handler()?;
-        Ok(Self { space, set: WorkingSet::start(ram, files)? })
+        Ok(Self {
+            space,
+            set: WorkingSet::start(ram, files)?,
+        })
     }
 
     /// How much of a RAM budget commit may count on.
@@ -84,18 +90,27 @@ impl InlineEngine {
     fn with_arena<R>(&self, range: PageRange, with: impl FnOnce(&Arena) -> R) -> Option<R> {
         let reading = Reading::begin();
         let arena = reading.find_inline(range.start());
-        debug_assert!(arena.is_some(), "the space gave a range that is in no arena");
+        debug_assert!(
+            arena.is_some(),
+            "the space gave a range that is in no arena"
+        );
         arena.map(with)
     }
 }
 
 /// Installs the process's fault handler, once.
-#[allow(unsafe_code, reason = "UNSAFETY: the handler keeps the rules of a fault handler")]
+#[allow(
+    unsafe_code,
+    reason = "UNSAFETY: the handler keeps the rules of a fault handler"
+)]
 pub(crate) fn install_handler() -> Result<(), EngineError> {
+    crate::fork::mark_process()?;
     // SAFETY: `on_fault` decides by address first, works on a stack of its own, allocates nothing, takes futex locks only
     // and touches no paged memory.
-    unsafe { signal::install(handler::on_fault) }
-        .map_err(|errno| EngineError::Kernel { call: "rt_sigaction", errno })
+    unsafe { signal::install(handler::on_fault) }.map_err(|errno| EngineError::Kernel {
+        call: "rt_sigaction",
+        errno,
+    })
 }
 
 impl Engine for InlineEngine {
@@ -103,10 +118,18 @@ impl Engine for InlineEngine {
         EngineKind::Inline
     }
 
-    fn open_arena(&self, at: Option<PageNumber>, pages: PageCount) -> Result<PageRange, EngineError> {
+    fn open_arena(
+        &self,
+        at: Option<PageNumber>,
+        pages: PageCount,
+    ) -> Result<PageRange, EngineError> {
         let arena = Arc::new(Arena::open(&self.set, at, pages)?);
         let range = arena.range();
-        registry::insert(Registered { range, space: self.space, inline: Some(arena) });
+        registry::insert(Registered {
+            range,
+            space: self.space,
+            inline: Some(arena),
+        });
         Ok(range)
     }
 
@@ -115,8 +138,11 @@ impl Engine for InlineEngine {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
-        let Some(first) = changes.first() else { return Ok(()) };
-        self.with_arena(first.range, |arena| change::apply(arena, changes)).unwrap_or(Ok(()))
+        let Some(first) = changes.first() else {
+            return Ok(());
+        };
+        self.with_arena(first.range, |arena| change::apply(arena, changes))
+            .unwrap_or(Ok(()))
     }
 
     fn decommit(&self, changes: &[Change]) {
@@ -143,7 +169,8 @@ impl Engine for InlineEngine {
     }
 
     fn lock(&self, range: PageRange) -> Result<(), EngineError> {
-        self.with_arena(range, |arena| change::lock(arena, range)).unwrap_or(Ok(()))
+        self.with_arena(range, |arena| change::lock(arena, range))
+            .unwrap_or(Ok(()))
     }
 
     fn unlock(&self, range: PageRange) {

@@ -6,7 +6,10 @@
 //!
 //! Done by the balancer in the background and, when there are no frames, by the faulting thread itself.
 
-#![allow(unsafe_code, reason = "UNSAFETY: moves pages out of registered arenas, reads and drops staged frames")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: moves pages out of registered arenas, reads and drops staged frames"
+)]
 
 use pagekeeper_store::codec::{self, Compressed};
 use pagekeeper_sys::Errno;
@@ -17,18 +20,19 @@ use pagekeeper_units::{PageCount, PageNumber, PageRange};
 use super::arena::Arena;
 use super::entry::Kind;
 use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED};
-use crate::registry::Reading;
 use super::repeat;
 use super::staging::{List, SlotNumber, Stored};
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
+use crate::registry::Reading;
 
 /// How often the kernel may say "ask again" before an extent is left alone.
 const MOVE_TRIES: usize = 32;
 /// How many runs of slots may refuse a write before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
-/// Victims looked at in one search.
-const VICTIMS: usize = 4096;
+/// Victims looked at in one search. Those that stay go back into the queue when it is over, not before: the queue would
+/// offer the same few again and again.
+const VICTIMS: usize = 256;
 
 impl WorkingSet {
     /// Frames for a fault: `wanted` if they are there, else as few as one, throwing something out when there is none.
@@ -69,13 +73,12 @@ impl WorkingSet {
             self.recycle(slot);
             return true;
         }
-        if let Some(slot) = self.staging().take(List::Modified) {
-            return self.clean_and(slot, area, true);
-        }
-        match self.evict_next(self.batch()) {
-            Some(slot) => self.clean_and(slot, area, true),
-            None => self.pool().give_back_cached(self.frames()) > 0,
-        }
+        let slot = match self.staging().take(List::Modified) {
+            Some(slot) => Some(slot),
+            None => self.evict_next(self.batch()),
+        };
+        slot.is_some_and(|slot| self.clean_and(slot, area, true))
+            || self.pool().give_back_cached(self.frames()) > 0
     }
 
     /// Cleans an owned slot and, when asked, recycles it at once; else it stands by. Whether it came clean.
@@ -96,18 +99,27 @@ impl WorkingSet {
     pub(crate) fn evict_next(&self, most: u64) -> Option<SlotNumber> {
         let slot = self.staging().take(List::Free)?;
         let reading = Reading::begin();
+        let mut kept = Kept::new(self);
         for _ in 0..VICTIMS {
-            let Some(number) = self.next_victim() else { break };
-            let Some(arena) = self.arena_of(&reading, number) else { continue };
+            let Some(number) = self.next_victim() else {
+                break;
+            };
+            let Some(arena) = self.arena_of(&reading, number) else {
+                continue;
+            };
             let extent = arena.lock_extent(number);
             extent.clear_flag(QUEUED);
             let moved = self.move_out(&extent, extent.pages(), slot, most);
-            self.requeue_if_pages_stayed(&extent);
+            let stays = |page| extent.entry(page).load().kind() == Kind::Present;
+            if extent.pages().pages().any(stays) && !extent.set_flag(QUEUED) {
+                kept.push(number);
+            }
             drop(extent);
             if moved > 0 {
                 return Some(slot);
             }
         }
+        drop(kept);
         self.staging().put(List::Free, slot);
         None
     }
@@ -125,14 +137,6 @@ impl WorkingSet {
         core::ptr::eq(&**arena.set(), self).then_some(arena)
     }
 
-    pub(crate) fn requeue_if_pages_stayed(&self, extent: &LockedExtent<'_>) {
-        let stayed =
-            extent.pages().pages().any(|page| extent.entry(page).load().kind() == Kind::Present);
-        if stayed && !extent.set_flag(QUEUED) {
-            self.requeue(extent.number());
-        }
-    }
-
     /// Moves evictable pages of `range`, at most `most`, from a locked extent into an owned slot; how many.
     pub(crate) fn move_out(
         &self,
@@ -145,7 +149,8 @@ impl WorkingSet {
         let mut moved = 0;
         let mut at = range.start();
         while at < range.end() && moved < most {
-            let Some(run) = next_run(extent, PageRange::between(at, range.end()), most - moved) else {
+            let Some(run) = next_run(extent, PageRange::between(at, range.end()), most - moved)
+            else {
                 break;
             };
             moved += self.move_run(extent, run, slot);
@@ -173,7 +178,13 @@ impl WorkingSet {
                         MoveMode::ALLOW_HOLES | MoveMode::DO_NOT_WAKE,
                     )
                 };
-                (progress.done_pages(), progress.error)
+                match progress.error {
+                    // Executable memory cannot be moved to memory that is not.
+                    Some(Errno::INVAL) if progress.done_bytes == 0 => {
+                        self.copy_out(extent, rest, to)
+                    }
+                    error => (progress.done_pages(), error),
+                }
             } else {
                 self.copy_out(extent, rest, to)
             };
@@ -216,14 +227,17 @@ impl WorkingSet {
         let target = PageRange::new(to, part.count());
         // SAFETY: the source is present and protected; the target are absent frames of our slot.
         let progress = unsafe {
-            self.userfaultfd().copy(target, part.address() as *const u8, CopyMode::DO_NOT_WAKE)
+            self.userfaultfd()
+                .copy(target, part.address() as *const u8, CopyMode::DO_NOT_WAKE)
         };
         let copied = PageRange::new(part.start(), progress.done_pages());
         if !copied.is_empty() {
             // SAFETY: the pages are copied and nobody could write to them since.
             let _ = unsafe { advise(copied, Advice::Discard) };
         }
-        let error = progress.error.or((present < run.count().get()).then_some(Errno::AGAIN));
+        let error = progress
+            .error
+            .or((present < run.count().get()).then_some(Errno::AGAIN));
         (copied.count(), error)
     }
 
@@ -237,8 +251,11 @@ impl WorkingSet {
                 continue;
             }
             let frame = slot.frame(page.get() % EXTENT_PAGES);
-            let stored =
-                if entry.has_copy() { Stored::Perhaps(entry.location()) } else { Stored::No };
+            let stored = if entry.has_copy() {
+                Stored::Perhaps(entry.location())
+            } else {
+                Stored::No
+            };
             self.staging().receive(frame, page, stored);
             cell.update(|entry| entry.moved_to(Kind::Staged, frame.get()));
             moved += 1;
@@ -253,7 +270,9 @@ impl WorkingSet {
         let mut copies = Copies::default();
         for place in 0..EXTENT_PAGES {
             let frame = slot.frame(place);
-            let Some(owner) = self.staging().owner(frame) else { continue };
+            let Some(owner) = self.staging().owner(frame) else {
+                continue;
+            };
             let stored = self.staging().stored(frame);
             // SAFETY: we own the slot, and the frame has an owner, so it holds memory.
             let page = unsafe { self.staging().bytes(frame) };
@@ -285,7 +304,9 @@ impl WorkingSet {
         let packed = match codec::compress(page, &mut area.codec) {
             Compressed::Same(word) => match repeat::half(word) {
                 Some(word) => return Stored::At(Kind::Fill, word),
-                None => self.pool().insert(&repeat::packed(word), owner, self.frames()),
+                None => self
+                    .pool()
+                    .insert(&repeat::packed(word), owner, self.frames()),
             },
             Compressed::Packed(bytes) if !self.pool_is_full() => {
                 self.pool().insert(bytes, owner, self.frames())
@@ -296,7 +317,12 @@ impl WorkingSet {
     }
 
     /// Writes the pages named by `places` to the page file, as many neighbours together as slots allow.
-    fn write_out(&self, slot: SlotNumber, places: u64, found: &mut [Stored; EXTENT_PAGES as usize]) -> bool {
+    fn write_out(
+        &self,
+        slot: SlotNumber,
+        places: u64,
+        found: &mut [Stored; EXTENT_PAGES as usize],
+    ) -> bool {
         let mut left = places;
         let mut failures = 0;
         while left != 0 && failures < WRITE_TRIES {
@@ -308,7 +334,8 @@ impl WorkingSet {
             };
             let chosen = lowest_bits(left, run.count);
             // SAFETY: as in `clean`.
-            let pages = bits(chosen).map(|place| unsafe { self.staging().bytes(slot.frame(place)) });
+            let pages =
+                bits(chosen).map(|place| unsafe { self.staging().bytes(slot.frame(place)) });
             if self.write_slots(run, pages).is_err() {
                 failures += 1;
                 continue;
@@ -327,9 +354,13 @@ impl WorkingSet {
     fn publish(&self, slot: SlotNumber, found: &[Stored; EXTENT_PAGES as usize], copies: Copies) {
         let number = self.staging().extent(slot);
         let reading = Reading::begin();
-        let extent = self.arena_of(&reading, number).map(|arena| arena.lock_extent(number));
+        let extent = self
+            .arena_of(&reading, number)
+            .map(|arena| arena.lock_extent(number));
         for (place, stored) in found.iter().enumerate() {
-            let Stored::At(kind, location) = *stored else { continue };
+            let Stored::At(kind, location) = *stored else {
+                continue;
+            };
             let frame = slot.frame(place as u64);
             let still = extent.is_some() && self.staging().owner(frame).is_some();
             if !still {
@@ -356,7 +387,9 @@ impl WorkingSet {
             let extent = arena.lock_extent(number);
             for place in 0..EXTENT_PAGES {
                 let frame = slot.frame(place);
-                let Some(owner) = self.staging().owner(frame) else { continue };
+                let Some(owner) = self.staging().owner(frame) else {
+                    continue;
+                };
                 let Stored::At(kind, location) = self.staging().stored(frame) else {
                     // Not clean after all: its frame is the only place where it is.
                     debug_assert!(false, "an unclean slot was to be recycled");
@@ -365,7 +398,9 @@ impl WorkingSet {
                     return 0;
                 };
                 self.staging().disown(frame);
-                extent.entry(owner).update(|entry| entry.moved_to(kind, location));
+                extent
+                    .entry(owner)
+                    .update(|entry| entry.moved_to(kind, location));
             }
         }
         let frames = self.staging().empty(slot);
@@ -378,10 +413,15 @@ impl WorkingSet {
     /// Whether any was given up.
     fn drop_copies(&self) -> bool {
         let reading = Reading::begin();
+        let mut kept = Kept::new(self);
         let mut dropped = 0;
         for _ in 0..VICTIMS {
-            let Some(number) = self.next_victim() else { break };
-            let Some(arena) = self.arena_of(&reading, number) else { continue };
+            let Some(number) = self.next_victim() else {
+                break;
+            };
+            let Some(arena) = self.arena_of(&reading, number) else {
+                continue;
+            };
             let extent = arena.lock_extent(number);
             for page in extent.pages().pages() {
                 let gone = extent.entry(page).try_update(|entry| {
@@ -393,8 +433,7 @@ impl WorkingSet {
                     dropped += 1;
                 }
             }
-            // Back to the end of the queue: it did not leave.
-            self.requeue(number);
+            kept.push(number);
             if dropped >= EXTENT_PAGES {
                 break;
             }
@@ -412,6 +451,41 @@ struct Copies {
     outdated: u64,
 }
 
+/// Victims that keep pages; back in the queue when dropped.
+struct Kept<'set> {
+    set: &'set WorkingSet,
+    numbers: [u32; VICTIMS],
+    count: usize,
+}
+
+impl<'set> Kept<'set> {
+    fn new(set: &'set WorkingSet) -> Self {
+        Self {
+            set,
+            numbers: [0; VICTIMS],
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, number: ExtentNumber) {
+        match self.numbers.get_mut(self.count) {
+            Some(place) => {
+                *place = number.get();
+                self.count += 1;
+            }
+            None => self.set.requeue(number),
+        }
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        for number in self.numbers.iter().take(self.count) {
+            self.set.requeue(ExtentNumber::new(*number));
+        }
+    }
+}
+
 /// The numbers of the bits that are set, upwards.
 fn bits(mut word: u64) -> impl Iterator<Item = u64> {
     core::iter::from_fn(move || {
@@ -423,7 +497,9 @@ fn bits(mut word: u64) -> impl Iterator<Item = u64> {
 
 /// The lowest `count` bits that are set.
 fn lowest_bits(word: u64, count: u32) -> u64 {
-    bits(word).take(count as usize).fold(0, |chosen, bit| chosen | 1 << bit)
+    bits(word)
+        .take(count as usize)
+        .fold(0, |chosen, bit| chosen | 1 << bit)
 }
 
 /// The first run in `range` that may be moved by one call: present and evictable pages, holes between them allowed, ending

@@ -32,7 +32,9 @@ impl Pinned {
     /// Brings in and pins the inline pages among the pages of `range`, for reading or writing.
     pub(crate) fn new(range: PageRange, want: Want) -> Result<Self, PinRefused> {
         let reading = Reading::begin();
-        let mut pinned = Self { range: PageRange::new(range.start(), PageCount::ZERO) };
+        let mut pinned = Self {
+            range: PageRange::new(range.start(), PageCount::ZERO),
+        };
         let _blocked = SignalsBlocked::new();
         for page in range.pages() {
             if let Some(arena) = reading.find_inline(page) {
@@ -56,13 +58,24 @@ impl Drop for Pinned {
         for page in self.range.pages() {
             if let Some(arena) = reading.find_inline(page) {
                 // A pin survives a decommit, so there is always one to take back.
-                arena.entry(page).update(|entry| if entry.pins() > 0 { entry.unpinned() } else { entry });
+                arena.entry(page).update(|entry| {
+                    if entry.pins() > 0 {
+                        entry.unpinned()
+                    } else {
+                        entry
+                    }
+                });
             }
         }
     }
 }
 
-fn pin_page(arena: &Arena, page: PageNumber, want: Want, area: &mut WorkArea) -> Result<(), PinRefused> {
+fn pin_page(
+    arena: &Arena,
+    page: PageNumber,
+    want: Want,
+    area: &mut WorkArea,
+) -> Result<(), PinRefused> {
     loop {
         if forbidden(arena.entry(page).load(), want).is_some() {
             return Err(PinRefused::Forbidden);
@@ -70,7 +83,8 @@ fn pin_page(arena: &Arena, page: PageNumber, want: Want, area: &mut WorkArea) ->
         let extent = arena.lock_extent(ExtentNumber::of(page));
         let result = extent.entry(page).try_update(|entry| {
             let here = entry.kind() == Kind::Present && !entry.is_busy();
-            (here && forbidden(entry, want).is_none() && entry.pins() < PINS_MAX).then(|| entry.pinned())
+            (here && forbidden(entry, want).is_none() && entry.pins() < PINS_MAX)
+                .then(|| entry.pinned())
         });
         // A write through the kernel is not seen by us: the copy in the page file may be outdated from now on. It is
         // compared before it is believed, so it may stay.

@@ -12,7 +12,11 @@ pub(crate) const PACKED_LENGTH: usize = 33;
 /// The 32-bit word whose repetition is the repetition of `word`, if there is one.
 pub(crate) const fn half(word: u64) -> Option<u32> {
     let low = word as u32;
-    if (word >> 32) as u32 == low { Some(low) } else { None }
+    if (word >> 32) as u32 == low {
+        Some(low)
+    } else {
+        None
+    }
 }
 
 /// Fills whole pages with a word.

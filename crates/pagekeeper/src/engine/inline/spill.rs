@@ -3,7 +3,10 @@
 //! Objects of the block that has been in use longest are unpacked into bounce pages, written in one run, and their pages'
 //! entries changed from pool to file. A page is busy meanwhile, so nobody reads the object while it goes.
 
-#![allow(unsafe_code, reason = "UNSAFETY: reads packed objects whose pages are busy, hence ours")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: reads packed objects whose pages are busy, hence ours"
+)]
 
 use pagekeeper_store::codec::Page;
 use pagekeeper_store::pool::{DrainList, PoolObject};
@@ -11,9 +14,9 @@ use pagekeeper_units::PAGE_SIZE;
 
 use super::entry::{Entry, Kind};
 use super::extent::{EXTENT_PAGES, ExtentNumber};
-use crate::registry::Reading;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
+use crate::registry::Reading;
 
 /// Objects that leave in one write.
 const BATCH: usize = EXTENT_PAGES as usize;
@@ -21,7 +24,9 @@ const BATCH: usize = EXTENT_PAGES as usize;
 impl WorkingSet {
     /// Moves the objects of the oldest block to the page file; whether any went.
     pub(crate) fn spill(&self, area: &mut WorkArea, list: &mut DrainList) -> bool {
-        let Some(block) = self.pool().drain_oldest(list) else { return false };
+        let Some(block) = self.pool().drain_oldest(list) else {
+            return false;
+        };
         let mut moved = 0;
         for batch in list.objects().chunks(BATCH) {
             moved += self.spill_batch(batch, area);
@@ -34,8 +39,15 @@ impl WorkingSet {
         let mut taken = [None; BATCH];
         let mut count = 0;
         for object in batch {
-            let Some(place) = taken.get_mut(count) else { break };
-            let Some(bounce) = area.bounce_mut(count + 1).as_chunks_mut::<PAGE_SIZE>().0.last_mut() else {
+            let Some(place) = taken.get_mut(count) else {
+                break;
+            };
+            let Some(bounce) = area
+                .bounce_mut(count + 1)
+                .as_chunks_mut::<PAGE_SIZE>()
+                .0
+                .last_mut()
+            else {
                 break;
             };
             if self.take_for_spill(*object, bounce) {
@@ -53,16 +65,23 @@ impl WorkingSet {
     /// Marks the object's page busy and unpacks it; `false` when the page has moved on or cannot be unpacked.
     fn take_for_spill(&self, object: PoolObject, target: &mut Page) -> bool {
         let reading = Reading::begin();
-        let Some(arena) = reading.find_inline(object.owner).filter(|arena| core::ptr::eq(&**arena.set(), self))
+        let Some(arena) = reading
+            .find_inline(object.owner)
+            .filter(|arena| core::ptr::eq(&**arena.set(), self))
         else {
             return false;
         };
         let extent = arena.lock_extent(ExtentNumber::of(object.owner));
         let cell = extent.entry(object.owner);
         let is_it = |entry: Entry| {
-            entry.kind() == Kind::Pool && entry.location() == object.object.bits() && !entry.is_busy()
+            entry.kind() == Kind::Pool
+                && entry.location() == object.object.bits()
+                && !entry.is_busy()
         };
-        if cell.try_update(|entry| is_it(entry).then(|| entry.busy())).is_err() {
+        if cell
+            .try_update(|entry| is_it(entry).then(|| entry.busy()))
+            .is_err()
+        {
             return false;
         }
         // SAFETY: the page is busy by our hand and its entry names the object, so it stays.
@@ -78,16 +97,23 @@ impl WorkingSet {
     fn write_spilled(&self, taken: &[Option<PoolObject>], area: &mut WorkArea) -> usize {
         let mut done = 0;
         while done < taken.len() {
-            let Some(run) = self.take_slots((taken.len() - done) as u32) else { break };
+            let Some(run) = self.take_slots((taken.len() - done) as u32) else {
+                break;
+            };
             let count = run.count as usize;
             let pages = area.bounce_mut(taken.len());
             let pages = pages.as_chunks::<PAGE_SIZE>().0;
-            let Some(pages) = pages.get(done..done + count) else { break };
+            let Some(pages) = pages.get(done..done + count) else {
+                break;
+            };
             if self.write_slots(run, pages.iter()).is_err() {
                 break;
             }
             self.counters().pages_out.add(count as u64);
-            for (slot, object) in run.slots().zip(taken.iter().skip(done).take(count).flatten()) {
+            for (slot, object) in run
+                .slots()
+                .zip(taken.iter().skip(done).take(count).flatten())
+            {
                 self.settle_spilled(*object, Some(slot.bits()));
             }
             done += count;
@@ -98,11 +124,15 @@ impl WorkingSet {
     /// The object's page is in `slot` now, or stays where it was.
     fn settle_spilled(&self, object: PoolObject, slot: Option<u32>) {
         let reading = Reading::begin();
-        let Some(arena) = reading.find_inline(object.owner) else { return };
+        let Some(arena) = reading.find_inline(object.owner) else {
+            return;
+        };
         let extent = arena.lock_extent(ExtentNumber::of(object.owner));
         match slot {
             Some(slot) => {
-                extent.entry(object.owner).update(|entry| entry.moved_to(Kind::File, slot));
+                extent
+                    .entry(object.owner)
+                    .update(|entry| entry.moved_to(Kind::File, slot));
                 self.forget_packed(object.object);
             }
             None => {

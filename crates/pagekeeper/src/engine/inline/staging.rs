@@ -10,7 +10,10 @@
 //! a page of the slot that is touched again is copied back: a soft fault. The program cannot see the area, so nobody
 //! writes to a staged page, and whoever holds a slot may read it at leisure.
 
-#![allow(unsafe_code, reason = "UNSAFETY: reads frames that the slot's holder owns, drops them when recycled")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: reads frames that the slot's holder owns, drops them when recycled"
+)]
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -65,9 +68,7 @@ impl Stored {
         match self {
             Self::No => 0,
             Self::Perhaps(slot) => Self::PERHAPS | slot as u64,
-            Self::At(kind, location) => {
-                Self::CERTAIN | ((kind as u64) << 32) | location as u64
-            }
+            Self::At(kind, location) => Self::CERTAIN | ((kind as u64) << 32) | location as u64,
         }
     }
 
@@ -119,7 +120,11 @@ struct Ring {
 
 impl Ring {
     fn new(capacity: usize) -> Self {
-        Self { cells: vec![0; capacity].into_boxed_slice(), first: 0, count: 0 }
+        Self {
+            cells: vec![0; capacity].into_boxed_slice(),
+            first: 0,
+            count: 0,
+        }
     }
 
     fn push(&mut self, number: u32) {
@@ -132,7 +137,11 @@ impl Ring {
     }
 
     fn numbers(&self) -> impl Iterator<Item = u32> {
-        (0..self.count).filter_map(|step| self.cells.get((self.first + step) % self.cells.len()).copied())
+        (0..self.count).filter_map(|step| {
+            self.cells
+                .get((self.first + step) % self.cells.len())
+                .copied()
+        })
     }
 
     fn pop(&mut self) -> Option<u32> {
@@ -168,7 +177,10 @@ impl Staging {
         for number in 0..slots {
             free.push(number as u32);
         }
-        let new_frame = || Frame { owner: AtomicU64::new(0), stored: AtomicU64::new(0) };
+        let new_frame = || Frame {
+            owner: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+        };
         Self {
             memory,
             slots: (0..slots)
@@ -178,7 +190,11 @@ impl Staging {
                     frames: core::array::from_fn(|_| new_frame()),
                 })
                 .collect(),
-            lists: FutexLock::new(Lists { free, modified: Ring::new(slots), standby: Ring::new(slots) }),
+            lists: FutexLock::new(Lists {
+                free,
+                modified: Ring::new(slots),
+                standby: Ring::new(slots),
+            }),
         }
     }
 
@@ -221,7 +237,9 @@ impl Staging {
             List::Modified => &lists.modified,
             List::Standby => &lists.standby,
         };
-        ring.numbers().map(|slot| u64::from(self.slot(SlotNumber(slot)).held.load(Ordering::Relaxed))).sum()
+        ring.numbers()
+            .map(|slot| u64::from(self.slot(SlotNumber(slot)).held.load(Ordering::Relaxed)))
+            .sum()
     }
 
     fn slot(&self, slot: SlotNumber) -> &Slot {
@@ -258,7 +276,9 @@ impl Staging {
 
     /// Enters an extent that is being moved into an owned slot.
     pub(crate) fn begin(&self, slot: SlotNumber, extent: ExtentNumber) {
-        self.slot(slot).extent.store(extent.get(), Ordering::Relaxed);
+        self.slot(slot)
+            .extent
+            .store(extent.get(), Ordering::Relaxed);
     }
 
     pub(crate) fn extent(&self, slot: SlotNumber) -> ExtentNumber {
@@ -289,7 +309,9 @@ impl Staging {
 
     /// Notes where the frame's contents are stored. Under the extent's lock.
     pub(crate) fn set_stored(&self, frame: FrameNumber, stored: Stored) {
-        self.frame_of(frame).stored.store(stored.to_bits(), Ordering::Relaxed);
+        self.frame_of(frame)
+            .stored
+            .store(stored.to_bits(), Ordering::Relaxed);
     }
 
     /// The page went back into the mapping or was dropped. Under the extent's lock.

@@ -76,10 +76,14 @@ impl WorkingSet {
             *sum = Some(self.files().checksum(page));
             count += 1;
         }
-        let Some(first) = sums[0] else { return Err(Errno::INVAL) };
+        let Some(first) = sums[0] else {
+            return Err(Errno::INVAL);
+        };
         // Beyond `count` the filler is never looked at.
         let sums = sums.map(|sum| sum.unwrap_or(first));
-        let result = self.files().write_run(run, &pieces[..count], &sums[..count]);
+        let result = self
+            .files()
+            .write_run(run, &pieces[..count], &sums[..count]);
         result.map_err(|error| {
             self.note_write_error(error.errno);
             error.errno

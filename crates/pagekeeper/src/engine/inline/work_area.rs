@@ -2,7 +2,7 @@
 //!
 //! The fault path may not allocate and hardly use the stack it finds, so each area carries bounce pages, the codec's
 //! tables, scratch arrays and a stack of its own. A thread that finds none free waits; a holder never waits for another
-//! area, and gives its own back before it waits for a page that another thread is fetching.
+//! area. (It may wait for a page that another thread is fetching: that thread has its area already.)
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -21,7 +21,7 @@ use crate::error::EngineError;
 pub(crate) const AREAS: usize = 12;
 
 /// Pages of an area's own stack, its guard page not counted.
-const STACK_PAGES: u64 = 8;
+const STACK_PAGES: u64 = 16;
 
 /// What one fault works with.
 pub(crate) struct WorkArea {
@@ -36,9 +36,12 @@ pub(crate) struct WorkArea {
 impl WorkArea {
     fn new() -> Result<Self, EngineError> {
         let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
-        let stack =
-            map::reserve(PageCount::new(STACK_PAGES + 1), Access::READ_WRITE, treatment)
-                .map_err(EngineError::AddressSpace)?;
+        let stack = map::reserve(
+            PageCount::new(STACK_PAGES + 1),
+            Access::READ_WRITE,
+            treatment,
+        )
+        .map_err(EngineError::AddressSpace)?;
         guard(&stack)?;
         Ok(Self {
             bounce: SharedBytes::new(PageCount::new(EXTENT_PAGES), treatment)
@@ -55,33 +58,34 @@ impl WorkArea {
 
     /// Address of bounce page `index`.
     pub(crate) fn bounce_address(&self, index: usize) -> *const u8 {
-        self.bounce.base().wrapping_add((index % EXTENT_PAGES as usize) * PAGE_SIZE)
+        self.bounce
+            .base()
+            .wrapping_add((index % EXTENT_PAGES as usize) * PAGE_SIZE)
     }
 
     /// The first `pages` bounce pages.
-    #[allow(unsafe_code, reason = "UNSAFETY: the area is held by one thread at a time")]
+    #[allow(
+        unsafe_code,
+        reason = "UNSAFETY: the area is held by one thread at a time"
+    )]
     pub(crate) fn bounce_mut(&mut self, pages: usize) -> &mut [u8] {
         let end = pages.min(EXTENT_PAGES as usize) * PAGE_SIZE;
         // SAFETY: the exclusive borrow of the area is the only way to its bounce pages.
         unsafe { self.bounce.slice_mut(0..end) }.unwrap_or_default()
     }
-
-    /// Splits into bounce pages and codec, to unpack from one into the other.
-    #[allow(unsafe_code, reason = "UNSAFETY: the area is held by one thread at a time")]
-    pub(crate) fn split(&mut self, pages: usize) -> (&mut [u8], &mut CodecScratch) {
-        let end = pages.min(EXTENT_PAGES as usize) * PAGE_SIZE;
-        // SAFETY: as in `bounce_mut`; the codec lies elsewhere.
-        let bounce = unsafe { self.bounce.slice_mut(0..end) }.unwrap_or_default();
-        (bounce, &mut self.codec)
-    }
 }
 
-#[allow(unsafe_code, reason = "UNSAFETY: protects the lowest page of a new stack")]
+#[allow(
+    unsafe_code,
+    reason = "UNSAFETY: protects the lowest page of a new stack"
+)]
 fn guard(stack: &Mapping) -> Result<(), EngineError> {
     let lowest = PageRange::new(stack.range().start(), PageCount::ONE);
     // SAFETY: the mapping is new and ours; nobody uses its lowest page.
-    unsafe { map::protect(lowest, Access::empty()) }
-        .map_err(|errno| EngineError::Kernel { call: "mprotect", errno })
+    unsafe { map::protect(lowest, Access::empty()) }.map_err(|errno| EngineError::Kernel {
+        call: "mprotect",
+        errno,
+    })
 }
 
 /// The pool.
@@ -95,7 +99,10 @@ pub(crate) struct WorkAreas {
     pub(crate) huge: HugeSource,
 }
 
-#[allow(unsafe_code, reason = "UNSAFETY: an area is lent to the one thread that won its bit")]
+#[allow(
+    unsafe_code,
+    reason = "UNSAFETY: an area is lent to the one thread that won its bit"
+)]
 // SAFETY: the areas are only reached through `HeldArea`, of which there is one for each won bit.
 unsafe impl Sync for WorkAreas {}
 
@@ -118,12 +125,16 @@ impl WorkAreas {
             let returned = self.returned.current();
             let free = self.free.load(Ordering::Acquire);
             if free == 0 {
-                self.returned.wait(returned, Some(Duration::from_millis(10)));
+                self.returned
+                    .wait(returned, Some(Duration::from_millis(10)));
                 continue;
             }
             let index = free.trailing_zeros();
             if self.free.fetch_and(!(1 << index), Ordering::AcqRel) & (1 << index) != 0 {
-                return HeldArea { pool: self, index: index as usize };
+                return HeldArea {
+                    pool: self,
+                    index: index as usize,
+                };
             }
         }
     }
@@ -183,7 +194,10 @@ impl HugeSource {
             Treatment::HUGE_PAGES | Treatment::NOT_INHERITED | Treatment::NOT_DUMPED,
         )
         .map_err(EngineError::AddressSpace)?;
-        Ok(Self { memory, busy: AtomicU32::new(0) })
+        Ok(Self {
+            memory,
+            busy: AtomicU32::new(0),
+        })
     }
 
     /// Makes `count` huge pages of zeros and hands their place to `with`, which moves them away. `None` when another
@@ -194,8 +208,10 @@ impl HugeSource {
             return None;
         }
         let count = count.min(HUGE_AT_ONCE);
-        let range =
-            PageRange::new(self.memory.range().start(), PageCount::new(PAGES_PER_HUGE_PAGE * count));
+        let range = PageRange::new(
+            self.memory.range().start(),
+            PageCount::new(PAGES_PER_HUGE_PAGE * count),
+        );
         for huge in 0..count {
             let page = PageNumber::new(range.start().get() + huge * PAGES_PER_HUGE_PAGE);
             // SAFETY: the memory is ours while `busy` is; the write makes the kernel put a zeroed page there.

@@ -3,20 +3,27 @@
 //! A space has one; a reservation with its own budget has its own. Working sets share nothing but the page files, so
 //! neither takes RAM, compressed pool or attention from another.
 
-#![allow(unsafe_code, reason = "UNSAFETY: registers the staging area; fills huge pages")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: registers the staging area; fills huge pages"
+)]
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use pagekeeper_model::policy::{Directions, ExtentQueue, ExtentStorage, Insertion, PoolShare, ReadAhead, Watermarks};
+use pagekeeper_model::policy::{
+    Directions, ExtentQueue, ExtentStorage, Insertion, PoolShare, ReadAhead, Watermarks,
+};
 use pagekeeper_store::page_file::PageFiles;
 use pagekeeper_store::pool::Pool;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::{Event, FutexLock, SignalsBlocked};
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment};
 use pagekeeper_sys::userfaultfd::{FaultScope, Modes, MoveMode, UffdFeatures, Userfaultfd};
-use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
+use pagekeeper_units::{
+    ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange,
+};
 
 use super::arena::Arena;
 use super::balance;
@@ -71,9 +78,12 @@ impl Shape {
         }
     }
 
-    /// RAM that commit may count on: all but the headroom.
+    /// RAM that commit may count on: all but the headroom, and what must be able to leave so that others can come: with
+    /// every slot of the page files taken, a page can only come in when others found slots to leave for.
     pub(crate) fn usable(ram: PageCount) -> PageCount {
-        ram.saturating_sub(Self::of(ram).headroom)
+        let shape = Self::of(ram);
+        ram.saturating_sub(shape.headroom)
+            .saturating_sub(PageCount::new(2 * shape.batch))
     }
 }
 
@@ -109,9 +119,10 @@ impl WorkingSet {
     /// A set with a budget of `ram` and a thread that keeps it balanced.
     pub(crate) fn start(ram: PageCount, files: Arc<PageFiles>) -> Result<Arc<Self>, EngineError> {
         let required = UffdFeatures::SIGBUS | UffdFeatures::PAGEFAULT_FLAG_WP;
-        let mut userfaultfd =
-            Userfaultfd::open(required, UffdFeatures::MOVE, FaultScope::UserMode).map_err(|error| {
-                EngineError::Unavailable { engine: "inline", reason: error.to_string() }
+        let mut userfaultfd = Userfaultfd::open(required, UffdFeatures::MOVE, FaultScope::UserMode)
+            .map_err(|error| EngineError::Unavailable {
+                engine: "inline",
+                reason: error.to_string(),
             })?;
         super::descriptor::raise(&mut userfaultfd);
         let shape = Shape::of(ram);
@@ -129,7 +140,10 @@ impl WorkingSet {
             userfaultfd,
             frames: Frames::new(ram, shape.headroom),
             queue: FutexLock::new(ExtentQueue::new(QUEUE_START)),
-            read_ahead: FutexLock::new(ReadAhead::new(Directions::Up, PageCount::new(EXTENT_PAGES))),
+            read_ahead: FutexLock::new(ReadAhead::new(
+                Directions::Up,
+                PageCount::new(EXTENT_PAGES),
+            )),
             staging,
             pool: Pool::new(PageCount::new(pool_address_space).bytes()).map_err(address_space)?,
             files,
@@ -203,9 +217,16 @@ impl WorkingSet {
     /// An extent got its first page in memory; `rescued`: it had been thrown out too early.
     pub(crate) fn enqueue(&self, extent: ExtentNumber, rescued: bool) {
         let mut queue = self.queue.lock();
-        let entered =
-            if rescued { queue.rescue(extent.get()) } else { queue.insert(extent.get()) };
-        debug_assert_ne!(entered, Insertion::Full, "the queue was made for every extent that may come");
+        let entered = if rescued {
+            queue.rescue(extent.get())
+        } else {
+            queue.insert(extent.get())
+        };
+        debug_assert_ne!(
+            entered,
+            Insertion::Full,
+            "the queue was made for every extent that may come"
+        );
     }
 
     /// A victim kept some or all of its pages.
@@ -222,7 +243,13 @@ impl WorkingSet {
     pub(crate) fn pages_ahead(&self, page: PageNumber) -> u64 {
         // A tiny budget has no room for guesses.
         let most = (self.frames.limit().get() / 16).clamp(1, EXTENT_PAGES);
-        self.read_ahead.lock().fault(page).range.count().get().clamp(1, most)
+        self.read_ahead
+            .lock()
+            .fault(page)
+            .range
+            .count()
+            .get()
+            .clamp(1, most)
     }
 
     /// Counts committed pages; see the field.
@@ -268,7 +295,8 @@ impl WorkingSet {
     }
 
     pub(crate) fn note_write_error(&self, errno: Errno) {
-        self.write_error.store(errno.raw_os_error(), Ordering::Relaxed);
+        self.write_error
+            .store(errno.raw_os_error(), Ordering::Relaxed);
     }
 
     pub(crate) fn clear_write_error(&self) {
@@ -286,9 +314,11 @@ impl WorkingSet {
     pub(crate) fn set_ram(&self, ram: PageCount) {
         let shape = Shape::of(ram);
         self.frames.set_limit(ram, shape.headroom);
-        self.standby_slots.store(shape.standby_slots as u64, Ordering::Relaxed);
+        self.standby_slots
+            .store(shape.standby_slots as u64, Ordering::Relaxed);
         self.batch.store(shape.batch, Ordering::Relaxed);
-        self.pool_limit.store(shape.pool.bytes().get(), Ordering::Relaxed);
+        self.pool_limit
+            .store(shape.pool.bytes().get(), Ordering::Relaxed);
         let wanted = self.expected_extents.load(Ordering::Relaxed).min(ram.get()) as usize;
         if wanted > self.queue_capacity.load(Ordering::Relaxed) as usize {
             self.grow_queue(wanted);
@@ -315,11 +345,14 @@ impl WorkingSet {
 
     #[cold]
     fn grow_queue(&self, wanted: usize) {
-        let capacity = (wanted * 2).min(self.frames.limit().as_usize()).max(QUEUE_START);
+        let capacity = (wanted * 2)
+            .min(self.frames.limit().as_usize())
+            .max(QUEUE_START);
         let storage = ExtentStorage::new(capacity);
         let mut queue = self.queue.lock_outside_handler();
         let old = queue.grow(storage);
-        self.queue_capacity.store(queue.capacity() as u64, Ordering::Relaxed);
+        self.queue_capacity
+            .store(queue.capacity() as u64, Ordering::Relaxed);
         drop(queue);
         // Freed with the lock and the signals back.
         drop(old);
@@ -345,7 +378,10 @@ impl WorkingSet {
         if count == 0 || !self.frames.take_for_fault(pages) {
             return false;
         }
-        let filled = self.areas.huge.with_zeros(count, |zeros| self.move_huge(arena, first, zeros));
+        let filled = self
+            .areas
+            .huge
+            .with_zeros(count, |zeros| self.move_huge(arena, first, zeros));
         let filled = filled.unwrap_or(0);
         self.frames.give(pages - filled);
         if filled > 0 {
@@ -358,7 +394,8 @@ impl WorkingSet {
     fn move_huge(&self, arena: &Arena, first: PageNumber, zeros: PageRange) -> u64 {
         let target = PageRange::new(first, zeros.count());
         // All extents of the pieces, in rising order: the only place that locks several.
-        let mut locked: [Option<LockedExtent<'_>>; (HUGE_AT_ONCE * PAGES_PER_HUGE_PAGE / EXTENT_PAGES) as usize] =
+        let mut locked: [Option<LockedExtent<'_>>;
+            (HUGE_AT_ONCE * PAGES_PER_HUGE_PAGE / EXTENT_PAGES) as usize] =
             core::array::from_fn(|_| None);
         for ((extent, _), held) in extents_of(target).zip(&mut locked) {
             *held = Some(arena.lock_extent(extent));
@@ -368,10 +405,15 @@ impl WorkingSet {
         }
         // SAFETY: the source is the huge source's own memory, the target lies in a registered arena and is absent, as
         // its entries say, which cannot change while all its extents are locked.
-        let progress = unsafe { self.userfaultfd.move_pages(first, zeros, MoveMode::DO_NOT_WAKE) };
+        let progress = unsafe {
+            self.userfaultfd
+                .move_pages(first, zeros, MoveMode::DO_NOT_WAKE)
+        };
         let done = PageRange::new(first, progress.done_pages());
         for page in done.pages() {
-            arena.entry(page).update(|entry| entry.moved_to(Kind::Present, 0));
+            arena
+                .entry(page)
+                .update(|entry| entry.moved_to(Kind::Present, 0));
         }
         for extent in locked.iter().flatten() {
             let arrived = !extent.pages().intersection(done).is_empty();
@@ -419,7 +461,11 @@ impl WorkingSet {
     pub(crate) fn shut_down(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake_balancer.set();
-        let thread = self.balancer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .balancer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }
@@ -446,10 +492,18 @@ fn make_staging(userfaultfd: &Userfaultfd, shape: Shape) -> Result<Staging, Engi
     let slots = shape.standby_slots * 2 + 2 * super::work_area::AREAS;
     let pages = PageCount::new(slots as u64 * EXTENT_PAGES);
     let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_INHERITED | Treatment::NOT_DUMPED;
-    let memory = map::reserve_aligned(pages, PageCount::new(EXTENT_PAGES), Access::READ_WRITE, treatment)
-        .map_err(EngineError::AddressSpace)?;
+    let memory = map::reserve_aligned(
+        pages,
+        PageCount::new(EXTENT_PAGES),
+        Access::READ_WRITE,
+        treatment,
+    )
+    .map_err(EngineError::AddressSpace)?;
     // SAFETY: the mapping is new and ours; only moved-in frames of it are ever read.
     unsafe { userfaultfd.register(memory.range(), Modes::MISSING | Modes::WRITE_PROTECT) }
-        .map_err(|errno| EngineError::Kernel { call: "UFFDIO_REGISTER", errno })?;
+        .map_err(|errno| EngineError::Kernel {
+            call: "UFFDIO_REGISTER",
+            errno,
+        })?;
     Ok(Staging::new(memory, slots))
 }
