@@ -236,25 +236,27 @@ impl Arenas {
         let arena = &mut self.slots[slot];
         arena.allocations -= 1;
         let (arena, engine, left) = (arena.range, arena.engine, arena.allocations);
-        let mut start = range.start().get();
-        let mut end = range
-            .end()
-            .round_up_to_granule()
-            .get()
-            .min(arena.end().get());
+        let (low, high) = (arena.start().get(), arena.end().get());
+        let start = range.start().get();
+        let end = range.end().round_up_to_granule().get().min(high);
         let holes = self.holes_of(engine);
-        if let Some((first, length)) = holes.floor(start)
-            && first + length == start
-            && first >= arena.start().get()
-        {
-            start = first;
+        // Holes that touch are joined, but never across the edge of the arena.
+        let below = match holes.floor(start) {
+            Some((first, length)) if first + length == start && first >= low => Some(first),
+            _ => None,
+        };
+        let above = if end < high { holes.get(end) } else { None };
+        match (below, above) {
+            (None, None) => holes.insert(start, end - start),
+            (None, Some(length)) => {
+                holes.rekey(end, start, end + length - start);
+            }
+            (Some(first), None) => holes.insert(first, end - first),
+            (Some(first), Some(length)) => {
+                holes.remove(end);
+                holes.insert(first, end + length - first);
+            }
         }
-        if end < arena.end().get()
-            && let Some(length) = holes.remove(end)
-        {
-            end += length;
-        }
-        holes.insert(start, end - start);
         (left == 0).then_some(arena)
     }
 }
