@@ -23,9 +23,7 @@ use crate::error::EngineError;
 use crate::statistics::EngineStatistics;
 
 pub(crate) mod inline;
-#[cfg(any())]
 pub(crate) mod mapped;
-#[cfg(any())]
 pub(crate) mod resident;
 
 /// Which engine serves a reservation.
@@ -42,8 +40,11 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// The names that settings use.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("mapped", Self::Mapped), ("inline", Self::Inline), ("resident", Self::Resident)];
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("mapped", Self::Mapped),
+        ("inline", Self::Inline),
+        ("resident", Self::Resident),
+    ];
 
     /// The name that settings use.
     pub const fn name(self) -> &'static str {
@@ -109,8 +110,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Makes address space of the engine: `at` exactly (refused when anything lies there), or `pages` pages
     /// wherever the kernel likes, 64 KiB aligned (2 MiB aligned where large enough). Nothing in it is
     /// committed. Fewer pages than asked are never given.
-    fn open_arena(&self, at: Option<PageNumber>, pages: PageCount)
-    -> Result<PageRange, EngineError>;
+    fn open_arena(
+        &self,
+        at: Option<PageNumber>,
+        pages: PageCount,
+    ) -> Result<PageRange, EngineError>;
 
     /// Gives an arena back to the kernel. No allocation lies in it any more.
     fn close_arena(&self, arena: PageRange);

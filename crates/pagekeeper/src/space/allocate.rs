@@ -7,8 +7,9 @@ use pagekeeper_units::{ByteCount, PAGES_PER_HUGE_PAGE, PageCount, PageRange};
 
 use super::ledger::Ledger;
 use super::{Core, Request, Shared};
-use crate::engine::Change;
+use crate::engine::{Change, Engine, EngineKind};
 use crate::error::{EngineError, Error};
+use crate::registry::{self, Registered};
 
 /// Address space that is mapped at once: mapping is a system call, slicing it is none.
 const ARENA: ByteCount = ByteCount::tib(1);
@@ -153,6 +154,10 @@ impl Core {
             }
             Err(cause) => return Err(request.failed(cause)),
         };
+        if engine.kind() != EngineKind::Inline {
+            // So that the fault handler knows accesses in it as ours. (The inline engine enters its own.)
+            registry::insert(Registered { range, space: self.ledger.space(), inline: None });
+        }
         if self.model.add_arena(range, tag).is_err() {
             // The kernel gave address space that the model already knows: cannot be while both keep their word.
             engine.close_arena(range);
@@ -167,7 +172,7 @@ impl Core {
         // An arena at a fixed address has left the model with its allocation; others are told here.
         let _ = self.model.remove_arena(range);
         if let Some(engine) = self.ledger.engine(tag) {
-            engine.close_arena(range);
+            close(&**engine, range);
         }
     }
 
@@ -208,4 +213,12 @@ impl Core {
             })
             .collect()
     }
+}
+
+/// Closes an arena and forgets it for the fault handler.
+pub(super) fn close(engine: &dyn Engine, range: PageRange) {
+    if engine.kind() != EngineKind::Inline {
+        registry::remove(range);
+    }
+    engine.close_arena(range);
 }

@@ -11,9 +11,7 @@ use pagekeeper_units::{ByteCount, PageCount};
 
 use super::Request;
 use crate::engine::inline::InlineEngine;
-#[cfg(any())]
-use crate::engine::mapped::{MappedEngine, MappedSettings};
-#[cfg(any())]
+use crate::engine::mapped::{MappedEngine, MappedSettings, MappedSwitches};
 use crate::engine::resident::ResidentEngine;
 use crate::engine::{Engine, EngineBudget, EngineKind};
 use crate::error::{EngineError, Error, SettingsError};
@@ -39,7 +37,7 @@ pub(crate) struct Ledger {
     ram: PageCount,
     files: Arc<PageFiles>,
     anonymous_share_percent: u8,
-    page_file: pagekeeper_store::page_file::PageFileSettings,
+    allow_ram_disk: bool,
     accounts: Vec<Option<Account>>,
     /// Pages that the page files can hold for certain (grows in steps).
     stored_at_most: PageCount,
@@ -58,7 +56,7 @@ impl Ledger {
             ram,
             files,
             anonymous_share_percent: settings.anonymous_share_percent,
-            page_file: settings.page_file.clone(),
+            allow_ram_disk: settings.page_file.allow_ram_disk,
             accounts: (0..FIRST_OWN).map(|_| None).collect(),
             stored_at_most,
         }
@@ -152,19 +150,12 @@ impl Ledger {
                 InlineEngine::new(self.space, ram, Arc::clone(&self.files))
                     .map_err(|cause| request.failed(cause))?,
             ),
-            #[cfg(any())]
-            EngineKind::Mapped => MappedEngine::new(MappedSettings {
-                space: self.space,
-                ram,
-                anonymous_share_percent: self.anonymous_share_percent,
-                page_file: self.page_file.clone(),
-            })
-            .map_err(|cause| request.failed(cause))?,
-            #[cfg(any())]
-            EngineKind::Resident => {
-                Arc::new(ResidentEngine::new(self.space).map_err(|cause| request.failed(cause))?)
+            EngineKind::Mapped => {
+                let settings = self.mapped_settings(ram);
+                MappedEngine::new(settings).map_err(|cause| request.failed(cause))?
             }
-            _ => unimplemented!(),
+            EngineKind::Resident => ResidentEngine::new(self.ram, MappedSwitches::default())
+                .map_err(|cause| request.failed(cause))?,
         };
         let promisable = promisable(kind, ram, self.anonymous_share_percent);
         Ok(Account {
@@ -173,6 +164,26 @@ impl Ledger {
             promisable,
             charged: PageCount::ZERO,
         })
+    }
+
+    /// The mapped engine makes page files of its own, in the places of the others and as large: it maps them, and hands
+    /// out pieces instead of slots.
+    fn mapped_settings(&self, ram: PageCount) -> MappedSettings {
+        let usage = self.files.usage();
+        let maximum = usage.iter().map(|file| file.maximum.pages()).min();
+        MappedSettings {
+            ram,
+            anonymous_share_percent: self.anonymous_share_percent,
+            places: usage.into_iter().map(|file| file.place).collect(),
+            maximum_file: maximum.unwrap_or_default(),
+            allow_ram_disk: self.allow_ram_disk,
+            switches: MappedSwitches::default(),
+        }
+    }
+
+    /// The space's number.
+    pub(crate) const fn space(&self) -> u64 {
+        self.space
     }
 
     pub(crate) fn engine(&self, tag: EngineTag) -> Option<&Arc<dyn Engine>> {
@@ -351,7 +362,7 @@ impl Ledger {
 fn least_ram(kind: EngineKind) -> PageCount {
     match kind {
         EngineKind::Inline => InlineEngine::MINIMUM_RAM,
-        EngineKind::Mapped => InlineEngine::MINIMUM_RAM,
+        EngineKind::Mapped => MappedEngine::MINIMUM_RAM,
         EngineKind::Resident => PageCount::ZERO,
     }
 }

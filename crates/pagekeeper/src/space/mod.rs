@@ -30,7 +30,7 @@ use pagekeeper_store::page_file::{PageFileError, PageFiles};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use self::ledger::Ledger;
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, inline};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::exception::{Callbacks, Exception, Handled};
 use crate::reservation::ReservationBuilder;
@@ -82,6 +82,7 @@ impl Space {
 
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let ram = settings.budget()?;
+        inline::install_handler().map_err(SettingsError::Engine)?;
         if let (initial, Some(maximum)) = (settings.page_file.initial, settings.page_file.maximum)
             && initial > maximum
         {
@@ -300,7 +301,7 @@ impl Drop for Shared {
             .collect();
         for (range, tag) in arenas {
             if let Some(engine) = core.ledger.engine(tag) {
-                engine.close_arena(range);
+                allocate::close(&**engine, range);
             }
         }
     }

@@ -24,7 +24,7 @@ use super::brake::Brake;
 use super::engine::Core;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
-use super::trim::Trimmer;
+use super::trim::{Trimmer, looks_at_all};
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -38,6 +38,8 @@ const BATCH_MAX: u64 = 8192;
 const FASTEST_PAGES_PER_MS: u64 = 400;
 /// The longest sleep while there is a file part.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// How long pages are trimmed before the cache is counted again.
+const LONGEST_TRIM: Duration = Duration::from_millis(6);
 /// How long a commit waits for room at most. Then it goes on: waiting is courtesy, the brake is force.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a new budget is waited for.
@@ -251,7 +253,7 @@ impl Balancer {
             if balance.is_stopping.load(Ordering::Acquire) {
                 return;
             }
-            sleep = self.turn(core);
+            let t0=Instant::now(); sleep = self.turn(core); if std::env::var_os("DBG").is_some() && t0.elapsed()>Duration::from_millis(3) { eprintln!("turn {:?} cached {} out {} sleep {:?} streams {}", t0.elapsed(), self.counted, self.trimmer.pages(), sleep, self.read_ahead.count()); }
             balance.turns.wake_all();
         }
     }
@@ -270,7 +272,7 @@ impl Balancer {
         if balance.health().is_err() {
             return LONGEST_SLEEP;
         }
-        let estimate = self.estimate(core);
+        let estimate = self.estimate();
         let is_stale = self
             .counted_at
             .is_none_or(|then| then.elapsed() > LONGEST_SLEEP * 4);
@@ -290,27 +292,41 @@ impl Balancer {
         }
     }
 
-    /// Counts exactly and trims. The count that it returns is the one after trimming.
+    /// Counts exactly and trims for a while. The count that it returns is what is left then.
     fn work(&mut self, core: &Arc<Core>, levels: Levels) -> Result<u64, Errno> {
-        let balance = &core.balance;
         let mut cached = self.count(core, levels)?;
         self.apply_brake(core, levels, cached);
-        if cached > levels.high {
-            self.trimmer.trim(core, levels, cached - levels.low)?;
-            cached = self.count(core, levels)?;
-            self.apply_brake(core, levels, cached);
+        if cached + levels.batch * 2 <= levels.high {
+            core.balance.brake.release();
+            return Ok(cached);
         }
-        if cached + levels.batch * 2 > levels.high {
-            self.trimmer.prepare(core, levels)?;
+        // Where most is unwritten the disk gets a long queue, so that waiting for the front of it is short.
+        let dirty = core.balance.dirty.load(Ordering::Relaxed);
+        let pipeline = levels.batch * 2 + dirty / 3;
+        let looks = looks_at_all(core, levels);
+        self.trimmer.prepare(core, levels, pipeline, looks)?;
+        if cached > levels.high {
+            let started = Instant::now();
+            while cached > levels.low && started.elapsed() < LONGEST_TRIM {
+                let Some(dropped) = self.trimmer.finish_one(core)? else {
+                    break;
+                };
+                cached = cached.saturating_sub(dropped);
+                self.trimmer.prepare(core, levels, pipeline, 64)?;
+                self.read_ahead.step(core, levels);
+            }
         }
         if cached <= levels.high {
-            balance.brake.release();
+            core.balance.brake.release();
         }
         Ok(cached)
     }
 
     fn apply_brake(&self, core: &Arc<Core>, levels: Levels, cached: u64) {
-        if cached > levels.target {
+        let dirty = core.balance.dirty.load(Ordering::Relaxed);
+        // Clean pages are dropped faster than faults bring them in.
+        let is_writing = dirty > cached / 4;
+        if cached > levels.high + levels.batch / 2 && is_writing {
             let files = core.book().files.open().cloned().collect();
             core.balance.brake.apply(core, files);
         }
@@ -328,7 +344,7 @@ impl Balancer {
     }
 
     /// At least what is cached: what was counted, and what has come into mappings since.
-    fn estimate(&self, _core: &Core) -> u64 {
+    fn estimate(&self) -> u64 {
         let more = mapped_file_pages().saturating_sub(self.mapped_then);
         self.counted + more + self.read_ahead.pages_since_count()
     }

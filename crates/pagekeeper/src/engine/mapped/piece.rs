@@ -113,6 +113,8 @@ pub(super) struct Piece {
     pub(super) locked: PageSet,
     /// File pieces: pages of it have left memory at some time, so there is something to read ahead.
     pub(super) was_out: bool,
+    /// File pieces: pages of it are on their way out.
+    pub(super) is_leaving: bool,
     /// File pieces: pages cached when it was last counted.
     pub(super) cached: u32,
     /// File pieces: from which page on victims are looked for next.
@@ -140,6 +142,7 @@ impl Piece {
             access: None,
             locked: PageSet::EMPTY,
             was_out: false,
+            is_leaving: false,
             cached: 0,
             hand: 0,
         };

@@ -61,6 +61,7 @@ impl ReadAhead {
         self.pages_since_count
     }
 
+    pub(super) fn count(&self) -> usize { self.streams.len() }
     /// The cache has just been counted.
     pub(super) fn counted(&mut self) {
         self.pages_since_count = 0;
@@ -76,7 +77,7 @@ impl ReadAhead {
         {
             streams.retain_mut(|stream| self.advance(core, &entries, stream, window));
         }
-        self.streams = streams;
+        self.streams = merged(streams);
         let now = Instant::now();
         let due = self
             .swept_at
@@ -132,6 +133,10 @@ impl ReadAhead {
 
     /// Starts reading as much of `range` as lies in committed file pages that have been out. Says how far that went.
     fn request(&mut self, core: &Core, range: PageRange) -> PageNumber {
+        if core.balance.brake.is_on() {
+            // Over the target already, and a read would wait for the brake.
+            return range.start();
+        }
         for part in split(range) {
             let found = {
                 let book = core.book();
@@ -173,11 +178,17 @@ impl ReadAhead {
                 continue;
             }
             let position = key.page.plus(PageCount::new(end as u64));
+            // A reader that has gone on long ago left full pieces behind: what lies before it must be out.
+            let mut next = [Entry::default()];
+            let is_front = entries
+                .read(PageRange::new(position, PageCount::ONE), &mut next)
+                .is_ok()
+                && !next[0].is_present();
             let is_known = self.streams.iter().any(|stream| {
-                position.get() + PIECE_PAGES as u64 >= stream.position.get()
+                position.get() + 4 * PIECE_PAGES as u64 >= stream.position.get()
                     && position <= stream.ahead
             });
-            if !is_known {
+            if is_front && !is_known {
                 let moved_at = Instant::now();
                 self.streams.push(Stream {
                     position,
@@ -187,6 +198,19 @@ impl ReadAhead {
             }
         }
     }
+}
+
+/// Without streams that have caught up with another one.
+fn merged(mut streams: Vec<Stream>) -> Vec<Stream> {
+    streams.sort_by_key(|stream| stream.position);
+    let positions: Vec<_> = streams.iter().map(|stream| stream.position).collect();
+    let mut index = 0;
+    streams.retain(|stream| {
+        index += 1;
+        let reach = stream.ahead.plus(PageCount::new(PIECE_PAGES as u64));
+        positions.get(index).is_none_or(|&next| next > reach)
+    });
+    streams
 }
 
 /// Reads in requests of a size that no kernel cuts off.

@@ -54,35 +54,30 @@ pub(super) struct Trimmer {
 }
 
 impl Trimmer {
-    /// Drops about `need` pages, or as many as a turn should.
-    pub(super) fn trim(&mut self, core: &Core, levels: Levels, need: u64) -> Result<(), Errno> {
-        let need = need.min(levels.batch * 4).max(1);
-        let mut dropped = 0;
-        let mut looked_at = 0;
-        let most = 2 * core.book().clock.len() as u64 * PIECE_PAGES as u64 / unit(levels) + 2;
-        while dropped < need && looked_at < most {
-            while self.outgoing_pages < need - dropped && looked_at < most {
-                looked_at += 1;
-                self.take_next(core, levels)?;
+    /// Starts the way out of pages until `wanted` are on it, or so many pieces have been looked at.
+    pub(super) fn prepare(
+        &mut self,
+        core: &Core,
+        levels: Levels,
+        wanted: u64,
+        looks: u64,
+    ) -> Result<(), Errno> {
+        for _ in 0..looks {
+            if self.outgoing_pages >= wanted {
+                break;
             }
-            match self.outgoing.pop_front() {
-                Some(outgoing) => dropped += self.finish(core, &outgoing)?,
-                None => break,
-            }
+            self.take_next(core, levels)?;
         }
         Ok(())
     }
 
-    /// Starts the way out of as many pages as the next trim will want.
-    pub(super) fn prepare(&mut self, core: &Core, levels: Levels) -> Result<(), Errno> {
-        let wanted = levels.batch * 2;
-        let mut looked_at = 0;
-        let most = core.book().clock.len() as u64 * PIECE_PAGES as u64 / unit(levels);
-        while self.outgoing_pages < wanted && looked_at < most {
-            looked_at += 1;
-            self.take_next(core, levels)?;
+    pub(super) fn pages(&self) -> u64 { self.outgoing_pages }
+    /// Drops the pages that have been on their way out longest. `None` when there are none.
+    pub(super) fn finish_one(&mut self, core: &Core) -> Result<Option<u64>, Errno> {
+        match self.outgoing.pop_front() {
+            Some(outgoing) => self.finish(core, &outgoing).map(Some),
+            None => Ok(None),
         }
-        Ok(())
     }
 
     /// Takes the next pages in clock order out of the mapping and starts writing them.
@@ -105,6 +100,11 @@ impl Trimmer {
     }
 }
 
+/// How often [`next_of_clock`] comes past all pieces.
+pub(super) fn looks_at_all(core: &Core, levels: Levels) -> u64 {
+    core.book().clock.len() as u64 * PIECE_PAGES as u64 / unit(levels) + 1
+}
+
 /// Pages taken out in one step: a piece, or less where the whole target is only a few pieces.
 fn unit(levels: Levels) -> u64 {
     (levels.target / 16)
@@ -124,7 +124,7 @@ fn next_of_clock(core: &Core, unit: u64) -> Option<(PieceKey, Arc<PageFile>, Pag
     let is_through = end == piece.range.end();
     piece.hand = if is_through { 0 } else { (hand + unit) as u16 };
     let place = piece.nature.place();
-    let is_locked = piece.locked.touches(&positions(range));
+    let is_locked = piece.is_leaving || piece.locked.touches(&positions(range));
     if is_through {
         book.clock.push_back(key);
     } else {
@@ -159,6 +159,7 @@ fn start(
         }
         if let Some(piece) = book.piece_by_key(key) {
             piece.was_out = true;
+            piece.is_leaving = true;
         }
     }
     if dirty > 0 {
@@ -182,7 +183,10 @@ fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
         core.balance.clean_drops.add(outgoing.cached);
     }
     let runs = absent_runs(outgoing.range);
-    let is_same = core.book().piece_by_key(outgoing.key).is_some();
+    let is_same = core.book().piece_by_key(outgoing.key).is_some_and(|piece| {
+        piece.is_leaving = false;
+        true
+    });
     let whole = [0..outgoing.range.count().as_usize()];
     let runs = match &runs {
         Some(runs) if is_same && runs.len() <= RUNS_MAX => runs.as_slice(),
