@@ -1,0 +1,54 @@
+//! Kernel features, each tried on memory and files of its own. None is essential: every one has a fallback.
+
+use pagekeeper_sys::probe::{Features, Finding as Probed, Report};
+
+use super::{Finding, Verdict};
+
+pub(super) fn look() -> Vec<Finding> {
+    Features::get()
+        .reports()
+        .map(|report| describe(&report))
+        .collect()
+}
+
+fn describe(report: &Report) -> Finding {
+    let feature = report.feature;
+    let name = feature.name();
+    let found = match report.finding {
+        Probed::Found => return Finding::ok(name, feature.purpose()),
+        Probed::Missing(errno) => format!("no: {errno} (since Linux {})", feature.since()),
+        Probed::SwitchedOff => "switched off by PAGEKEEPER_DISABLE".to_owned(),
+    };
+    let cost = report.cost().unwrap_or_default();
+    let remedy = report.remedy().unwrap_or_default();
+    Finding::bad(Verdict::Note, name, found, cost, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use pagekeeper_sys::Errno;
+    use pagekeeper_sys::probe::Feature;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_says_what_would_grant_it() {
+        let report = Report {
+            feature: Feature::IoUring,
+            finding: Probed::Missing(Errno::PERM),
+        };
+        let finding = describe(&report);
+        assert_eq!(finding.verdict, Verdict::Note);
+        assert!(finding.cost.is_some_and(|cost| !cost.is_empty()));
+        assert!(
+            finding
+                .remedy
+                .is_some_and(|remedy| remedy.contains("io_uring_disabled"))
+        );
+        let report = Report {
+            feature: Feature::Move,
+            finding: Probed::Found,
+        };
+        assert_eq!(describe(&report).verdict, Verdict::Ok);
+    }
+}
