@@ -291,6 +291,49 @@ fn commit_to_the_limit_is_a_promise_and_one_page_more_is_refused() {
 }
 
 #[test]
+fn at_the_limit_many_threads_still_find_slots_for_what_leaves() {
+    if !inline_works() {
+        return;
+    }
+    let space = Space::builder()
+        .ram(ByteCount::mib(2))
+        .engine(INLINE)
+        .page_file_maximum(ByteCount::mib(6))
+        .build()
+        .expect("a space");
+    let limit = space.status().commit_limit;
+    let reservation = committed(&space, limit);
+    let pages = limit.pages().as_usize();
+    let seed = seed();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let reservation = &reservation;
+            scope.spawn(move || {
+                let mut state = seed ^ (thread as u64 + 1) * 0x9E37_79B9;
+                // Incompressible, and every page different in every round.
+                for round in 0..3_u64 {
+                    for page in (thread..pages).step_by(4) {
+                        for (at, word) in words(reservation, page).iter_mut().enumerate() {
+                            *word = (page as u64 ^ round << 40 ^ (at as u64) << 20)
+                                .wrapping_mul(seed | 1);
+                        }
+                    }
+                    for _ in 0..500 {
+                        let page = next(&mut state) as usize % (pages / 4) * 4 + thread;
+                        for (at, word) in words(reservation, page).iter().enumerate() {
+                            let expected = (page as u64 ^ round << 40 ^ (at as u64) << 20)
+                                .wrapping_mul(seed | 1);
+                            assert_eq!(*word, expected, "page {page}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(space.status().total.lost, 0);
+}
+
+#[test]
 fn a_million_alternating_commits_need_no_mapping_each() {
     if !inline_works() {
         return;

@@ -183,6 +183,21 @@ impl ExtentQueue {
         }
     }
 
+    /// A queued extent, and from where to look for the next one; begin with 0. Visits every extent that stays queued
+    /// once, in no order, and changes nothing. Looks at no more than `most` places, so that a lock is held briefly:
+    /// then the extent is `None` and the place to go on from is given; at the end both are.
+    pub fn queued_from(&self, from: usize, most: usize) -> (Option<u32>, Option<usize>) {
+        for at in from..from.saturating_add(most) {
+            let Some(node) = u32::try_from(at).ok().and_then(|at| self.table.node(at)) else {
+                return (None, None);
+            };
+            if matches!(node.list, List::Probation | List::Main) {
+                return (Some(node.extent), Some(at + 1));
+            }
+        }
+        (None, Some(from.saturating_add(most)))
+    }
+
     /// Moves everything into larger memory, without allocating; the old memory comes back, to be dropped where
     /// that is allowed. Storage that is too small for what is queued comes back unused.
     pub fn grow(&mut self, mut storage: ExtentStorage) -> ExtentStorage {
@@ -208,6 +223,27 @@ impl ExtentQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_queued_extent_is_visited_once_and_ghosts_are_not() {
+        let mut queue = ExtentQueue::new(64);
+        for extent in 0..64 {
+            assert_eq!(queue.insert(extent * 3), Insertion::Queued);
+        }
+        let gone: Vec<u32> = (0..20).filter_map(|_| queue.next_victim()).collect();
+        let (mut seen, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            let (extent, next) = queue.queued_from(at, 5);
+            seen.extend(extent);
+            from = next;
+        }
+        seen.sort_unstable();
+        let expected: Vec<u32> = (0..64)
+            .map(|it| it * 3)
+            .filter(|it| !gone.contains(it))
+            .collect();
+        assert_eq!(seen, expected);
+    }
 
     /// Plays accesses against a RAM of `room` extents; returns how many were faults.
     fn play(queue: &mut ExtentQueue, room: usize, accesses: impl Iterator<Item = u32>) -> usize {

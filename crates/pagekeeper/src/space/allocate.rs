@@ -156,7 +156,11 @@ impl Core {
         };
         if engine.kind() != EngineKind::Inline {
             // So that the fault handler knows accesses in it as ours. (The inline engine enters its own.)
-            registry::insert(Registered { range, space: self.ledger.space(), inline: None });
+            registry::insert(Registered {
+                range,
+                space: self.ledger.space(),
+                inline: None,
+            });
         }
         if self.model.add_arena(range, tag).is_err() {
             // The kernel gave address space that the model already knows: cannot be while both keep their word.

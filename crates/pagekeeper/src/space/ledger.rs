@@ -234,11 +234,22 @@ impl Ledger {
         let wanted = others + uncovered;
         if wanted > self.stored_at_most {
             self.stored_at_most = self
-                .files
-                .set_promised(wanted)
+                .grow_files(wanted)
                 .map_err(|error| request.no_page_file(&error, more))?;
         }
         Ok(())
+    }
+
+    /// Makes sure that the page files hold `wanted` pages. As much as the RAM more, where there is room for it: then a
+    /// page that came in can keep its slot, and need not be written again if it leaves unchanged.
+    fn grow_files(&self, wanted: PageCount) -> Result<PageCount, PageFileError> {
+        let generous = wanted + self.ram;
+        if generous <= self.files.maximum()
+            && let Ok(usable) = self.files.set_promised(generous)
+        {
+            return Ok(usable);
+        }
+        self.files.set_promised(wanted)
     }
 
     /// What the page files hold for other inline engines.
@@ -343,7 +354,7 @@ impl Ledger {
             .map(uncovered)
             .sum();
         if wanted > self.stored_at_most {
-            self.stored_at_most = self.files.set_promised(wanted)?;
+            self.stored_at_most = self.grow_files(wanted)?;
         }
         for account in self.accounts.iter_mut().take(FIRST_OWN).flatten() {
             let kind = account.engine.kind();

@@ -12,6 +12,7 @@ use pagekeeper_store::pool::DrainList;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::SignalsBlocked;
 
+use super::out::RECYCLED_AT_ONCE;
 use super::staging::List;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
@@ -59,8 +60,7 @@ fn step(set: &WorkingSet, area: &mut WorkArea, drain: &mut DrainList) -> bool {
     let marks = set.marks();
     let used = set.frames().used();
     if set.frames().excess() > 0 || used > marks.low {
-        // Where nothing can be stored because frames are short, blocks of the pool that are nearly empty hold them.
-        return set.make_room(area) || set.spill(area, drain);
+        return free_some(set, area) || set.make_room(area) || set.spill(area, drain);
     }
     if set.pool_is_full() && set.spill(area, drain) {
         return true;
@@ -74,4 +74,21 @@ fn step(set: &WorkingSet, area: &mut WorkArea, drain: &mut DrainList) -> bool {
         };
     }
     false
+}
+
+/// Frees frames in bulk: evicts and cleans until enough slots stand by, then recycles the oldest together.
+fn free_some(set: &WorkingSet, area: &mut WorkArea) -> bool {
+    let enough = set.standby_wanted() + RECYCLED_AT_ONCE;
+    if set.staging().count(List::Standby) < enough {
+        // Faults that find no frames recycle what stands by themselves, so this never keeps them waiting.
+        // What could not be cleaned earlier comes first: piling up more of it helps nobody.
+        let slot = set
+            .staging()
+            .take(List::Modified)
+            .or_else(|| set.evict_next(set.batch()));
+        if let Some(slot) = slot {
+            return set.clean_and(slot, area, false);
+        }
+    }
+    set.recycle_standby(RECYCLED_AT_ONCE)
 }

@@ -30,6 +30,8 @@ use crate::registry::Reading;
 const MOVE_TRIES: usize = 32;
 /// How many runs of slots may refuse a write before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
+/// Slots whose frames are dropped together.
+pub(crate) const RECYCLED_AT_ONCE: usize = 8;
 /// Victims looked at in one search. Those that stay go back into the queue when it is over, not before: the queue would
 /// offer the same few again and again.
 const VICTIMS: usize = 256;
@@ -69,8 +71,7 @@ impl WorkingSet {
 
     /// One step towards free frames; whether there was one to take.
     pub(crate) fn make_room(&self, area: &mut WorkArea) -> bool {
-        if let Some(slot) = self.staging().take(List::Standby) {
-            self.recycle(slot);
+        if self.recycle_standby(1) {
             return true;
         }
         let slot = match self.staging().take(List::Modified) {
@@ -84,8 +85,12 @@ impl WorkingSet {
     /// Cleans an owned slot and, when asked, recycles it at once; else it stands by. Whether it came clean.
     pub(crate) fn clean_and(&self, slot: SlotNumber, area: &mut WorkArea, recycle: bool) -> bool {
         if !self.clean(slot, area) {
+            // Those that are stored may leave all the same: with every slot of the page files taken, the frames that they
+            // free are what lets another page come in, and its slot is what the others wait for.
+            let frames = self.leave_stored(slot);
+            self.frames().give(frames);
             self.staging().put(List::Modified, slot);
-            return false;
+            return frames > 0;
         }
         if recycle {
             self.recycle(slot);
@@ -267,7 +272,8 @@ impl WorkingSet {
     pub(crate) fn clean(&self, slot: SlotNumber, area: &mut WorkArea) -> bool {
         let mut found = [Stored::No; EXTENT_PAGES as usize];
         let mut to_file = 0_u64;
-        let mut copies = Copies::default();
+        let mut outdated = 0_u64;
+        let mut kept = 0_u64;
         for place in 0..EXTENT_PAGES {
             let frame = slot.frame(place);
             let Some(owner) = self.staging().owner(frame) else {
@@ -280,11 +286,11 @@ impl WorkingSet {
                 Stored::At(..) => continue,
                 Stored::Perhaps(copy) if self.slot_holds(copy, page) => {
                     self.counters().clean_drops.add(1);
-                    copies.kept |= 1 << place;
+                    kept |= 1 << place;
                     Stored::At(Kind::File, copy)
                 }
                 Stored::Perhaps(_) => {
-                    copies.outdated |= 1 << place;
+                    outdated |= 1 << place;
                     self.pack(page, owner, area)
                 }
                 Stored::No => self.pack(page, owner, area),
@@ -294,9 +300,32 @@ impl WorkingSet {
             }
             found[place as usize] = result;
         }
+        // First, so that a page can always be written to the slot that it had.
+        self.drop_outdated(slot, outdated);
         let clean = self.write_out(slot, to_file, &mut found);
-        self.publish(slot, &found, copies);
+        self.publish(slot, &found, kept);
         clean
+    }
+
+    /// Page-file slots that no longer hold what their staged pages hold are free.
+    fn drop_outdated(&self, slot: SlotNumber, outdated: u64) {
+        if outdated == 0 {
+            return;
+        }
+        let number = self.staging().extent(slot);
+        let reading = Reading::begin();
+        let Some(arena) = self.arena_of(&reading, number) else {
+            return;
+        };
+        let _extent = arena.lock_extent(number);
+        for place in bits(outdated) {
+            let frame = slot.frame(place);
+            // A page that was taken back meanwhile took its slot along.
+            if let Stored::Perhaps(old) = self.staging().stored(frame) {
+                self.staging().set_stored(frame, Stored::No);
+                self.forget_slot(old);
+            }
+        }
     }
 
     /// Packs one page: as a word, or into the pool; `No` when it has to go to the page file.
@@ -351,7 +380,7 @@ impl WorkingSet {
     }
 
     /// Notes where the slot's pages are stored, for those that are still staged; drops what was stored in vain.
-    fn publish(&self, slot: SlotNumber, found: &[Stored; EXTENT_PAGES as usize], copies: Copies) {
+    fn publish(&self, slot: SlotNumber, found: &[Stored; EXTENT_PAGES as usize], kept: u64) {
         let number = self.staging().extent(slot);
         let reading = Reading::begin();
         let extent = self
@@ -365,60 +394,107 @@ impl WorkingSet {
             let still = extent.is_some() && self.staging().owner(frame).is_some();
             if !still {
                 // A copy that was there before went with the page; anything else was stored just now, for nobody.
-                if copies.kept & (1 << place) == 0 {
+                if kept & (1 << place) == 0 {
                     self.forget(kind, location);
                 }
                 continue;
-            }
-            if copies.outdated & (1 << place) != 0
-                && let Stored::Perhaps(old) = self.staging().stored(frame)
-            {
-                self.forget_slot(old);
             }
             self.staging().set_stored(frame, *stored);
         }
     }
 
-    /// Gives the frames of an owned, clean slot back; how many.
-    pub(crate) fn recycle(&self, slot: SlotNumber) -> u64 {
-        let number = self.staging().extent(slot);
-        let reading = Reading::begin();
-        if let Some(arena) = self.arena_of(&reading, number) {
-            let extent = arena.lock_extent(number);
-            for place in 0..EXTENT_PAGES {
-                let frame = slot.frame(place);
-                let Some(owner) = self.staging().owner(frame) else {
-                    continue;
-                };
-                let Stored::At(kind, location) = self.staging().stored(frame) else {
-                    // Not clean after all: its frame is the only place where it is.
-                    debug_assert!(false, "an unclean slot was to be recycled");
-                    drop(extent);
-                    self.staging().put(List::Modified, slot);
-                    return 0;
-                };
-                self.staging().disown(frame);
-                extent
-                    .entry(owner)
-                    .update(|entry| entry.moved_to(kind, location));
+    /// Gives the frames of the oldest slots that stand by back, at most [`RECYCLED_AT_ONCE`] of them; whether there were any.
+    /// Dropping frames flushes the translation caches of every processor that runs the process, so slots that lie
+    /// side by side (they go round in order, so most do) are dropped by one call.
+    pub(crate) fn recycle_standby(&self, most: usize) -> bool {
+        let mut slots = [None; RECYCLED_AT_ONCE];
+        let mut count = 0;
+        for place in slots.iter_mut().take(most) {
+            let Some(slot) = self.staging().take(List::Standby) else {
+                break;
+            };
+            *place = Some(slot);
+            count += 1;
+        }
+        let slots = &mut slots[..count];
+        for place in slots.iter_mut() {
+            if let Some(slot) = *place
+                && !self.leave(slot)
+            {
+                self.staging().put(List::Modified, slot);
+                *place = None;
             }
         }
-        let frames = self.staging().empty(slot);
+        let frames = self.staging().empty_all(slots);
         self.frames().give(frames);
-        self.staging().put(List::Free, slot);
-        frames
+        for slot in slots.iter().flatten() {
+            self.staging().put(List::Free, *slot);
+        }
+        count > 0
+    }
+
+    /// Gives the frames of one owned, clean slot back.
+    fn recycle(&self, slot: SlotNumber) {
+        if self.leave(slot) {
+            let frames = self.staging().empty_all(&[Some(slot)]);
+            self.frames().give(frames);
+            self.staging().put(List::Free, slot);
+        } else {
+            self.staging().put(List::Modified, slot);
+        }
+    }
+
+    /// The pages of an owned slot that are still staged leave for where they are stored. `false` when one is not stored:
+    /// then its frame is the only place where it is.
+    fn leave(&self, slot: SlotNumber) -> bool {
+        let (_, unstored) = self.leave_where_stored(slot);
+        debug_assert_eq!(unstored, 0, "an unclean slot was to be recycled");
+        unstored == 0
+    }
+
+    /// The pages of an owned slot that are stored leave, their frames are dropped one by one; how many.
+    fn leave_stored(&self, slot: SlotNumber) -> u64 {
+        let (left, _) = self.leave_where_stored(slot);
+        self.staging().empty_some(slot, bits(left))
+    }
+
+    /// The staged pages of a slot go over to where they are stored. One bit each: those that did, those that are not stored.
+    fn leave_where_stored(&self, slot: SlotNumber) -> (u64, u64) {
+        let number = self.staging().extent(slot);
+        let reading = Reading::begin();
+        let (mut left, mut unstored) = (0, 0);
+        let Some(arena) = self.arena_of(&reading, number) else {
+            return (left, unstored);
+        };
+        let extent = arena.lock_extent(number);
+        for place in 0..EXTENT_PAGES {
+            let frame = slot.frame(place);
+            let Some(owner) = self.staging().owner(frame) else {
+                continue;
+            };
+            let Stored::At(kind, location) = self.staging().stored(frame) else {
+                unstored |= 1 << place;
+                continue;
+            };
+            self.staging().disown(frame);
+            extent
+                .entry(owner)
+                .update(|entry| entry.moved_to(kind, location));
+            left |= 1 << place;
+        }
+        (left, unstored)
     }
 
     /// Slots of the page file are short: gives up those that only spare a second write of a page that is in memory.
     /// Whether any was given up.
     fn drop_copies(&self) -> bool {
         let reading = Reading::begin();
-        let mut kept = Kept::new(self);
         let mut dropped = 0;
-        for _ in 0..VICTIMS {
-            let Some(number) = self.next_victim() else {
-                break;
-            };
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (number, next) = self.queued_from(at);
+            from = next;
+            let Some(number) = number else { continue };
             let Some(arena) = self.arena_of(&reading, number) else {
                 continue;
             };
@@ -433,22 +509,12 @@ impl WorkingSet {
                     dropped += 1;
                 }
             }
-            kept.push(number);
             if dropped >= EXTENT_PAGES {
                 break;
             }
         }
         dropped > 0
     }
-}
-
-/// Of the pages of a slot, one bit each: what became of the page-file copies that they had come in with.
-#[derive(Clone, Copy, Default)]
-struct Copies {
-    /// Still the same bytes: nothing needs to be written.
-    kept: u64,
-    /// Outdated: the slot is free once the page is stored elsewhere.
-    outdated: u64,
 }
 
 /// Victims that keep pages; back in the queue when dropped.

@@ -3,15 +3,30 @@
 //! A system call that is given a page that is out fails with `EFAULT`, and one whose buffer leaves half way loses data. So
 //! the wrappers of `kernel_touch` bring the pages of a buffer in and pin them for the call: a pinned page is in the
 //! mapping and stays there. Pins count, since several threads may pass the same buffer.
+//!
+//! **Pins may not fill the budget**, or nobody could bring anything in any more. So all pins of a working set together
+//! are limited, in two shares; where a share is used up the answer is [`PinRefused::Busy`] at once, and never waiting:
+//! the wrappers then go on with a bounce buffer, or ask again later.
+//!
+//! | share | part of the budget | who |
+//! |---|---|---|
+//! | `VirtualLock` | a half (`change::lock`) | the program |
+//! | [`Share::Program`] | a quarter | `with_resident` |
+//! | [`Share::Wrapper`] | an eighth | wrapped libc calls, on all threads together |
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use pagekeeper_sys::lock::SignalsBlocked;
+use pagekeeper_sys::userfaultfd::UffdFeatures;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
+use super::change;
 use super::entry::{Kind, PINS_MAX};
 use super::extent::ExtentNumber;
 use super::fault::{Answer, Want, bring_in, forbidden};
-use super::work_area::WorkArea;
+use super::work_area::HeldArea;
+use super::working_set::WorkingSet;
 use crate::registry::Reading;
 
 /// Why pages could not be pinned.
@@ -21,29 +36,85 @@ pub(crate) enum PinRefused {
     Forbidden,
     /// A page's contents could not be brought back: the kernel would answer `EIO`.
     Lost,
+    /// The share of the budget that pins may take is used up at this moment.
+    Busy,
 }
 
-/// Pages of inline arenas, held in memory until dropped. Pages of other memory in the range need nothing.
+/// Whose pins they are; see the module text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    Wrapper,
+    Program,
+}
+
+/// Counters of pins, found by the working set's address. Two sets that share a counter limit each other a little more
+/// than need be, which costs a bounce buffer and nothing else.
+const COUNTERS: usize = 64;
+static WRAPPER_PINS: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
+static PROGRAM_PINS: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
+
+impl Share {
+    fn counter(self, set: &WorkingSet) -> &'static AtomicU64 {
+        let address = core::ptr::from_ref(set).addr() as u64;
+        let index = (address >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
+        let counters = match self {
+            Self::Wrapper => &WRAPPER_PINS,
+            Self::Program => &PROGRAM_PINS,
+        };
+        counters.get(index as usize).unwrap_or(&counters[0])
+    }
+
+    /// Pages of `set` that the share may hold.
+    pub(crate) fn most(self, set: &WorkingSet) -> u64 {
+        let usable = set
+            .frames()
+            .limit()
+            .saturating_sub(set.frames().headroom())
+            .get();
+        match self {
+            Self::Wrapper => (usable / 8).max(1),
+            Self::Program => (usable / 4).max(1),
+        }
+    }
+}
+
+/// Pages that one wrapped call pins at once: a small part of the share, so that several threads find room.
+pub(crate) fn pages_at_once(set: &WorkingSet) -> u64 {
+    const ONE_MIB: u64 = 256;
+    (Share::Wrapper.most(set) / 4).clamp(1, ONE_MIB)
+}
+
+/// Pages of one inline arena, held in memory until dropped.
+#[derive(Debug)]
 pub(crate) struct Pinned {
     range: PageRange,
+    /// Where its pages are counted.
+    counter: &'static AtomicU64,
 }
 
 impl Pinned {
-    /// Brings in and pins the inline pages among the pages of `range`, for reading or writing.
-    pub(crate) fn new(range: PageRange, want: Want) -> Result<Self, PinRefused> {
+    /// Brings in and pins the pages of `range`, which must all lie in one inline arena.
+    pub(crate) fn new(range: PageRange, want: Want, share: Share) -> Result<Self, PinRefused> {
         let reading = Reading::begin();
+        let arena = reading
+            .find_inline(range.start())
+            .ok_or(PinRefused::Forbidden)?;
+        if !arena.range().covers(range) {
+            return Err(PinRefused::Forbidden);
+        }
+        let counter = share.counter(arena.set());
+        if !take_places(counter, range.count().get(), share.most(arena.set())) {
+            return Err(PinRefused::Busy);
+        }
+        // Pages not pinned yet are given back one by one below when something is refused.
         let mut pinned = Self {
             range: PageRange::new(range.start(), PageCount::ZERO),
+            counter,
         };
-        let _blocked = SignalsBlocked::new();
-        for page in range.pages() {
-            if let Some(arena) = reading.find_inline(page) {
-                let mut area = arena.set().areas().take();
-                pin_page(arena, page, want, &mut area)?;
-            }
-            pinned.range = PageRange::between(range.start(), page.plus(PageCount::ONE));
-        }
-        Ok(pinned)
+        let result = pin_all(arena, range, want, &mut pinned);
+        let missing = range.count().get() - pinned.range.count().get();
+        counter.fetch_sub(missing, Ordering::AcqRel);
+        result.map(|()| pinned)
     }
 
     /// The pages.
@@ -52,12 +123,34 @@ impl Pinned {
     }
 }
 
+fn take_places(counter: &AtomicU64, count: u64, most: u64) -> bool {
+    let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
+        (now + count <= most).then_some(now + count)
+    });
+    taken.is_ok()
+}
+
+fn pin_all(
+    arena: &Arena,
+    range: PageRange,
+    want: Want,
+    pinned: &mut Pinned,
+) -> Result<(), PinRefused> {
+    let _blocked = SignalsBlocked::new();
+    let mut area = None;
+    for page in range.pages() {
+        pin_page(arena, page, want, &mut area)?;
+        pinned.range = PageRange::between(range.start(), page.plus(PageCount::ONE));
+    }
+    Ok(())
+}
+
 impl Drop for Pinned {
     fn drop(&mut self) {
         let reading = Reading::begin();
         for page in self.range.pages() {
             if let Some(arena) = reading.find_inline(page) {
-                // A pin survives a decommit, so there is always one to take back.
+                // A pin survives a decommit, so there is always one to take back, unless all was released.
                 arena.entry(page).update(|entry| {
                     if entry.pins() > 0 {
                         entry.unpinned()
@@ -67,14 +160,17 @@ impl Drop for Pinned {
                 });
             }
         }
+        self.counter
+            .fetch_sub(self.range.count().get(), Ordering::AcqRel);
     }
 }
 
-fn pin_page(
-    arena: &Arena,
+/// Pins one page. `area` is taken when a page has to be brought in, and kept for the next.
+fn pin_page<'arena>(
+    arena: &'arena Arena,
     page: PageNumber,
     want: Want,
-    area: &mut WorkArea,
+    area: &mut Option<HeldArea<'arena>>,
 ) -> Result<(), PinRefused> {
     loop {
         if forbidden(arena.entry(page).load(), want).is_some() {
@@ -90,19 +186,96 @@ fn pin_page(
         // compared before it is believed, so it may stay.
         drop(extent);
         match result {
-            Ok(_) => return Ok(()),
-            Err(entry) if entry.pins() >= PINS_MAX => {
-                pagekeeper_sys::time::pause(core::time::Duration::from_micros(50));
-                continue;
+            Ok(_) => {
+                // Without moving, an eviction that was given up may leave a page write-protected. The program's own
+                // write would be mended by the fault handler; the kernel's would fail.
+                let moves = arena
+                    .set()
+                    .userfaultfd()
+                    .features()
+                    .contains(UffdFeatures::MOVE);
+                if want == Want::Write && !moves {
+                    change::lift_write_protection(arena, page);
+                }
+                return Ok(());
             }
+            Err(entry) if entry.pins() >= PINS_MAX => return Err(PinRefused::Busy),
             Err(_) => {}
         }
-        match bring_in(arena, page, want, area) {
-            Answer::Again => {}
-            Answer::Lost(_) => return Err(PinRefused::Lost),
-            Answer::Violation | Answer::Guard => return Err(PinRefused::Forbidden),
+        bring(arena, page, want, area)?;
+    }
+}
+
+/// One try to bring a page in.
+fn bring<'arena>(
+    arena: &'arena Arena,
+    page: PageNumber,
+    want: Want,
+    area: &mut Option<HeldArea<'arena>>,
+) -> Result<(), PinRefused> {
+    let area = area.get_or_insert_with(|| arena.set().areas().take());
+    match bring_in(arena, page, want, area) {
+        Answer::Again => Ok(()),
+        Answer::Lost(_) => Err(PinRefused::Lost),
+        Answer::Violation | Answer::Guard => Err(PinRefused::Forbidden),
+    }
+}
+
+/// What is known of the first pages of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stretch {
+    /// So many pages lie in no inline arena: the kernel can be trusted with them.
+    Foreign(PageCount),
+    /// So many pages lie in one inline arena and allow the access; one call may pin `at_once` of them.
+    Inline {
+        /// Pages.
+        count: PageCount,
+        /// Pages that one call may pin.
+        at_once: u64,
+    },
+    /// The first page lies in an inline arena and forbids the access.
+    Forbidden,
+}
+
+/// Looks at the first pages of `range`, which is not empty.
+pub(crate) fn first_stretch(range: PageRange, want: Want) -> Stretch {
+    let reading = Reading::begin();
+    let Some(arena) = reading.find_inline(range.start()) else {
+        let foreign = range
+            .pages()
+            .take_while(|page| reading.find_inline(*page).is_none());
+        // Long foreign ranges are looked at in steps; the caller asks again for the rest.
+        return Stretch::Foreign(PageCount::new(foreign.take(1 << 14).count() as u64));
+    };
+    let inside = range.intersection(arena.range());
+    let allowed = |page: &PageNumber| forbidden(arena.entry(*page).load(), want).is_none();
+    match inside.pages().take(1 << 12).take_while(allowed).count() as u64 {
+        0 => Stretch::Forbidden,
+        count => Stretch::Inline {
+            count: PageCount::new(count),
+            at_once: pages_at_once(arena.set()),
+        },
+    }
+}
+
+/// Brings the inline pages of `range` in once, so that what is forbidden or lost shows before anything is done.
+/// Nothing is pinned: the program's own access will bring a page in again that has left meanwhile.
+pub(crate) fn admit(range: PageRange, want: Want) -> Result<(), PinRefused> {
+    let reading = Reading::begin();
+    let _blocked = SignalsBlocked::new();
+    for page in range.pages() {
+        let Some(arena) = reading.find_inline(page) else {
+            continue;
+        };
+        let entry = arena.entry(page).load();
+        if forbidden(entry, want).is_some() {
+            return Err(PinRefused::Forbidden);
+        }
+        if entry.kind() != Kind::Present || entry.is_busy() {
+            bring(arena, page, want, &mut None)?;
         }
     }
+    Ok(())
 }
 
 /// Brings pages in that will be needed; stops where the budget has no free frames.

@@ -321,19 +321,60 @@ impl Staging {
         Stored::from_bits(record.stored.swap(0, Ordering::Relaxed))
     }
 
-    /// Drops the frames of an owned slot that no page owns any more; returns how many held memory.
-    pub(crate) fn empty(&self, slot: SlotNumber) -> u64 {
-        let held = self.slot(slot).held.swap(0, Ordering::Relaxed);
-        if held != 0 {
-            // SAFETY: the slot is the caller's and no page owns a frame of it, so nobody needs its bytes.
-            let dropped = unsafe { advise(self.range(slot), Advice::Discard) };
-            debug_assert_eq!(dropped, Ok(()));
+    /// Drops the frames of owned slots that no page owns any more; returns how many held memory. Neighbours in the list
+    /// that are neighbours in the area go by one call.
+    pub(crate) fn empty_all(&self, slots: &[Option<SlotNumber>]) -> u64 {
+        let mut held = 0;
+        let mut run: Option<PageRange> = None;
+        for slot in slots.iter().flatten() {
+            let frames = self.slot(*slot).held.swap(0, Ordering::Relaxed);
+            if frames == 0 {
+                continue;
+            }
+            held += u64::from(frames);
+            let range = self.range(*slot);
+            run = match run {
+                Some(before) if before.end() == range.start() => {
+                    Some(PageRange::between(before.start(), range.end()))
+                }
+                Some(before) => {
+                    drop_frames(before);
+                    Some(range)
+                }
+                None => Some(range),
+            };
         }
-        u64::from(held)
+        if let Some(last) = run {
+            drop_frames(last);
+        }
+        held
+    }
+
+    /// Drops single frames of an owned slot that held memory and have no owner any more; how many.
+    pub(crate) fn empty_some(&self, slot: SlotNumber, places: impl Iterator<Item = u64>) -> u64 {
+        let mut count = 0;
+        for place in places {
+            drop_frames(PageRange::new(
+                self.page_of(slot.frame(place)),
+                PageCount::ONE,
+            ));
+            count += 1;
+        }
+        self.slot(slot)
+            .held
+            .fetch_sub(count as u32, Ordering::Relaxed);
+        count
     }
 
     /// Bytes of RAM that the area's records use (the frames themselves are in the budget).
     pub(crate) fn record_bytes(&self) -> u64 {
         (self.slots.len() * size_of::<Slot>()) as u64
     }
+}
+
+/// The range lies in a staging area and no page owns a frame of it.
+fn drop_frames(range: PageRange) {
+    // SAFETY: the only callers are the owners of the slots, whose frames nobody needs.
+    let dropped = unsafe { advise(range, Advice::Discard) };
+    debug_assert_eq!(dropped, Ok(()));
 }

@@ -239,6 +239,12 @@ impl WorkingSet {
         self.queue.lock().next_victim().map(ExtentNumber::new)
     }
 
+    /// Walks the queue without changing it; see [`ExtentQueue::queued_from`].
+    pub(crate) fn queued_from(&self, from: usize) -> (Option<ExtentNumber>, Option<usize>) {
+        let (extent, next) = self.queue.lock().queued_from(from, 256);
+        (extent.map(ExtentNumber::new), next)
+    }
+
     /// How many pages from `page` up are worth bringing in, by what the last faults looked like.
     pub(crate) fn pages_ahead(&self, page: PageNumber) -> u64 {
         // A tiny budget has no room for guesses.
@@ -489,7 +495,8 @@ const QUEUE_START: usize = 256;
 
 fn make_staging(userfaultfd: &Userfaultfd, shape: Shape) -> Result<Staging, EngineError> {
     // Enough for the standby list, and for every work area to hold one on the way.
-    let slots = shape.standby_slots * 2 + 2 * super::work_area::AREAS;
+    let slots =
+        shape.standby_slots * 2 + 2 * super::work_area::AREAS + 2 * super::out::RECYCLED_AT_ONCE;
     let pages = PageCount::new(slots as u64 * EXTENT_PAGES);
     let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_INHERITED | Treatment::NOT_DUMPED;
     let memory = map::reserve_aligned(

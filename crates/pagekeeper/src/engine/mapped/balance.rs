@@ -16,7 +16,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::lock::{Event, SignalsBlocked, WaitWord};
+use pagekeeper_sys::lock::{Event, WaitWord};
 use pagekeeper_sys::pagemap;
 
 use super::book::Book;
@@ -24,6 +24,7 @@ use super::brake::Brake;
 use super::engine::Core;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
+use super::thread;
 use super::trim::{Trimmer, looks_at_all};
 use crate::error::EngineError;
 use crate::statistics::Counter;
@@ -74,6 +75,13 @@ impl Levels {
             slack: account.ram.min(SLACK_MAX),
             batch,
         }
+    }
+}
+
+impl Levels {
+    /// Where pages are written ahead of being dropped.
+    fn early(&self) -> u64 {
+        self.target - self.target / 4
     }
 }
 
@@ -163,14 +171,8 @@ impl Core {
         }
         self.balance.is_running.store(true, Ordering::Release);
         let core = Arc::clone(self);
-        // The thread inherits the mask: no signal of the program is ever handled there.
-        let blocked = SignalsBlocked::new();
-        let spawned = std::thread::Builder::new()
-            .name("pagekeeper-bal".into())
-            .stack_size(128 << 10)
-            .spawn(move || Balancer::default().run(&core));
-        drop(blocked);
-        if spawned.is_err() {
+        let body = move || Balancer::default().run(&core);
+        if !thread::start("pagekeeper-bal", 128 << 10, body) {
             // No threads to be had now: the next commit tries again.
             self.balance.is_running.store(false, Ordering::Release);
         }
@@ -253,7 +255,20 @@ impl Balancer {
             if balance.is_stopping.load(Ordering::Acquire) {
                 return;
             }
-            let t0=Instant::now(); sleep = self.turn(core); if std::env::var_os("DBG").is_some() && t0.elapsed()>Duration::from_millis(3) { eprintln!("turn {:?} cached {} out {} sleep {:?} streams {}", t0.elapsed(), self.counted, self.trimmer.pages(), sleep, self.read_ahead.count()); }
+            let t0 = Instant::now();
+            sleep = self.turn(core);
+            if std::env::var_os("DBG").is_some()
+                && (t0.elapsed() > Duration::from_millis(20) || std::env::var_os("DBGA").is_some())
+            {
+                eprintln!(
+                    "turn {:?} cached {} out {} sleep {:?} streams {}",
+                    t0.elapsed(),
+                    self.counted,
+                    self.trimmer.pages(),
+                    sleep,
+                    self.read_ahead.count()
+                );
+            }
             balance.turns.wake_all();
         }
     }
@@ -276,7 +291,7 @@ impl Balancer {
         let is_stale = self
             .counted_at
             .is_none_or(|then| then.elapsed() > LONGEST_SLEEP * 4);
-        if estimate <= levels.high.saturating_sub(levels.batch) && !is_stale {
+        if estimate <= levels.early() && !is_stale {
             return self
                 .sleep_for(levels, estimate)
                 .min(self.read_ahead.step(core, levels));
@@ -296,7 +311,7 @@ impl Balancer {
     fn work(&mut self, core: &Arc<Core>, levels: Levels) -> Result<u64, Errno> {
         let mut cached = self.count(core, levels)?;
         self.apply_brake(core, levels, cached);
-        if cached + levels.batch * 2 <= levels.high {
+        if cached <= levels.early() {
             core.balance.brake.release();
             return Ok(cached);
         }
@@ -304,15 +319,18 @@ impl Balancer {
         let dirty = core.balance.dirty.load(Ordering::Relaxed);
         let pipeline = levels.batch * 2 + dirty / 3;
         let looks = looks_at_all(core, levels);
-        self.trimmer.prepare(core, levels, pipeline, looks)?;
+        let started = Instant::now();
+        let halfway = started + LONGEST_TRIM / 2;
+        let deadline = started + LONGEST_TRIM;
+        self.trimmer
+            .prepare(core, levels, pipeline, looks, halfway)?;
         if cached > levels.high {
-            let started = Instant::now();
-            while cached > levels.low && started.elapsed() < LONGEST_TRIM {
+            while cached > levels.low && Instant::now() < deadline {
                 let Some(dropped) = self.trimmer.finish_one(core)? else {
                     break;
                 };
                 cached = cached.saturating_sub(dropped);
-                self.trimmer.prepare(core, levels, pipeline, 64)?;
+                self.trimmer.prepare(core, levels, pipeline, 64, halfway)?;
                 self.read_ahead.step(core, levels);
             }
         }
@@ -326,9 +344,13 @@ impl Balancer {
         let dirty = core.balance.dirty.load(Ordering::Relaxed);
         // Clean pages are dropped faster than faults bring them in.
         let is_writing = dirty > cached / 4;
-        if cached > levels.high + levels.batch / 2 && is_writing {
+        if cached > levels.high && is_writing {
             let files = core.book().files.open().cloned().collect();
-            core.balance.brake.apply(core, files);
+            let force = match std::env::var("BF").ok().and_then(|v| v.parse::<u64>().ok()) {
+                Some(n) => n,
+                None => (cached - levels.high) / 64,
+            };
+            core.balance.brake.apply(core, force, files);
         }
     }
 

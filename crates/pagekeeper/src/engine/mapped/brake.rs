@@ -3,24 +3,26 @@
 //! A program may dirty committed pages faster than any disk writes, and no call of its own stands in the way. But
 //! a fault that needs a page of a file takes that file's invalidation lock, shared; `fallocate(ZERO_RANGE)` takes
 //! it alone, and waits under it for write-back of the pages in its range. So while the brake is on, a thread
-//! writes one page of its own in the page file and zeroes it, again and again: faults get through between two
-//! rounds, each of which lasts as long as the disk needs. Only faults wait, inside the kernel, as they would for
+//! writes pages of its own in the page file and zeroes them, again and again: faults get through between two
+//! rounds, each of which lasts as long as the disk needs, and longer the further the budget is passed. Only faults wait, inside the kernel, as they would for
 //! a busy disk; nobody gets an error. On a file system without that lock the brake does nothing.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pagekeeper_sys::lock::{Event, SignalsBlocked};
+use pagekeeper_sys::lock::Event;
 
 use super::engine::Core;
 use super::page_file::PageFile;
+use super::thread;
 use crate::statistics::Counter;
 
 /// A thread that brakes, and when.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
-    is_on: AtomicBool,
+    /// How hard: pages that each round writes. 0 while the brake is off.
+    force: AtomicU64,
     is_running: AtomicBool,
     is_stopping: AtomicBool,
     wake: Event,
@@ -30,21 +32,16 @@ pub(super) struct Brake {
 }
 
 impl Brake {
-    /// Brakes faults on `files` until released.
-    pub(super) fn apply(&self, core: &Arc<Core>, files: Vec<Arc<PageFile>>) {
-        if self.is_on.swap(true, Ordering::AcqRel) {
+    /// Brakes faults on `files` until released: each round lasts as long as the disk needs for `pages` pages.
+    pub(super) fn apply(&self, core: &Arc<Core>, pages: u64, files: Vec<Arc<PageFile>>) {
+        if self.force.swap(pages.max(1), Ordering::AcqRel) != 0 {
             return;
         }
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
         if !self.is_running.swap(true, Ordering::AcqRel) {
             let core = Arc::clone(core);
-            let blocked = SignalsBlocked::new();
-            let spawned = std::thread::Builder::new()
-                .name("pagekeeper-brk".into())
-                .stack_size(64 << 10)
-                .spawn(move || core.balance.brake.run());
-            drop(blocked);
-            if spawned.is_err() {
+            let body = move || core.balance.brake.run();
+            if !thread::start("pagekeeper-brk", 64 << 10, body) {
                 self.is_running.store(false, Ordering::Release);
             }
         }
@@ -53,11 +50,11 @@ impl Brake {
 
     /// Faults go at full speed again.
     pub(super) fn release(&self) {
-        self.is_on.store(false, Ordering::Release);
+        self.force.store(0, Ordering::Release);
     }
 
     pub(super) fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Acquire)
+        self.force.load(Ordering::Acquire) != 0
     }
 
     /// Ends the thread.
@@ -78,7 +75,11 @@ impl Brake {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            let braked = files.iter().filter(|file| file.brake().is_ok()).count();
+            let force = self.force.load(Ordering::Acquire);
+            let braked = files
+                .iter()
+                .filter(|file| file.brake(force).is_ok())
+                .count();
             self.rounds.add(1);
             if braked == 0 {
                 // Not possible here (no zeroing, a full disk, a limit): do not spin.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
-use pagekeeper_units::{PAGE_SIZE, PageCount};
+use pagekeeper_units::PageCount;
 
 use super::page_file::{PIECE_BYTES, PageFile};
 use super::page_set::PIECE_PAGES;
@@ -173,9 +173,9 @@ impl Files {
         })?;
         let mut file = PageFile::create(&path, self.allow_ram_disk)?;
         let mut places = Places::new(self.most.saturating_add(1));
-        // A slot of which only one page is ever allocated, for the brake.
+        // A slot of which only a part is ever allocated, for the brake.
         if let Some(slot) = places.take(u64::MAX) {
-            file.use_scratch(u64::from(slot) * PIECE_BYTES, PAGE_SIZE as u64);
+            file.use_scratch(u64::from(slot) * PIECE_BYTES);
         }
         self.members.push(Member {
             file: Arc::new(file),

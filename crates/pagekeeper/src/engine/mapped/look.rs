@@ -212,6 +212,9 @@ fn residence_of(piece: &Piece, page: usize, view: &View, index: usize) -> Reside
     }
 }
 impl MappedEngine {
+    pub(crate) fn scratch_dump(&self) {
+        super::trim::dump()
+    }
     pub(crate) fn scratch_cached(&self) -> u64 {
         self.core.count_cached().map_or(0, |c| c.0)
     }

@@ -50,6 +50,7 @@ mod page_set;
 mod piece;
 mod places;
 mod read_ahead;
+mod thread;
 mod trim;
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ use crate::error::EngineError;
 /// Bytes of a piece.
 pub(super) const PIECE_BYTES: u64 = (PIECE_PAGES as u64) << 12;
 
+/// What the brake writes at most.
+const SCRATCH_BYTES: u64 = 1 << 20;
+
 /// From so many pages on, zeroing is left to the file system: it then costs neither memory nor a write.
 const ZERO_RANGE_PAGES: usize = 16;
 
@@ -31,7 +34,7 @@ const ZERO_RANGE_PAGES: usize = 16;
 #[derive(Debug)]
 pub(super) struct PageFile {
     descriptor: KeptDescriptor,
-    /// A page of its own, for the brake.
+    /// Pages of its own, for the brake.
     scratch_offset: Option<u64>,
 }
 
@@ -62,9 +65,12 @@ impl PageFile {
         })
     }
 
-    /// Allocates the brake's page. Without it there is no brake, which is no reason to refuse a page file.
-    pub(super) fn use_scratch(&mut self, offset: u64, length: u64) {
-        self.scratch_offset = self.allocate(offset, length).is_ok().then_some(offset);
+    /// Allocates the brake's pages. Without them there is no brake, which is no reason to refuse a page file.
+    pub(super) fn use_scratch(&mut self, offset: u64) {
+        self.scratch_offset = self
+            .allocate(offset, SCRATCH_BYTES)
+            .is_ok()
+            .then_some(offset);
     }
 
     /// The descriptor, after making sure that it still is this file (the program may have closed or replaced
@@ -152,16 +158,18 @@ impl PageFile {
             .map_err(|error| Errno::from_raw_os_error(error.raw_os_error().unwrap_or(5)))
     }
 
-    /// Makes every fault that needs a page of this file wait until some of its earlier writes are done: a
-    /// page is written, and while that goes on the file is held by a request that must wait for it.
-    pub(super) fn brake(&self) -> Result<(), Errno> {
+    /// Makes every fault that needs a page of this file wait until `pages` pages (at most 256) are written:
+    /// while zeroing them again the kernel holds the file, and waits for their write-back.
+    pub(super) fn brake(&self, pages: u64) -> Result<(), Errno> {
+        static ZEROS: [u8; SCRATCH_BYTES as usize] = [0; SCRATCH_BYTES as usize];
         let offset = self.scratch_offset.ok_or(Errno::NOSPC)?;
-        let descriptor = self.descriptor()?;
-        if rlimit::file_size_bytes() < offset + 4096 {
+        let length = (pages << 12).clamp(4096, SCRATCH_BYTES);
+        if rlimit::file_size_bytes() < offset + length {
             return Err(Errno::FBIG);
         }
-        self.write_at(&[0; 4096], offset)?;
-        file::write_out(descriptor, offset, 4096, WriteOut::Start)?;
-        file::zero_range(descriptor, offset, 4096)
+        self.write_at(&ZEROS[..length as usize], offset)?;
+        let descriptor = self.descriptor()?;
+        file::write_out(descriptor, offset, length, WriteOut::Start)?;
+        file::zero_range(descriptor, offset, length)
     }
 }

@@ -6,6 +6,7 @@
 //! *stream* begins: its pages are read ahead in a window that is a small part of the budget, and moves on as the
 //! reader does, which the page map shows.
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,7 +62,9 @@ impl ReadAhead {
         self.pages_since_count
     }
 
-    pub(super) fn count(&self) -> usize { self.streams.len() }
+    pub(super) fn count(&self) -> usize {
+        self.streams.len()
+    }
     /// The cache has just been counted.
     pub(super) fn counted(&mut self) {
         self.pages_since_count = 0;
@@ -75,7 +78,7 @@ impl ReadAhead {
         if !streams.is_empty()
             && let Ok(entries) = Entries::open()
         {
-            streams.retain_mut(|stream| self.advance(core, &entries, stream, window));
+            streams.retain_mut(|stream| self.advance(core, levels, &entries, stream, window));
         }
         self.streams = merged(streams);
         let now = Instant::now();
@@ -104,6 +107,7 @@ impl ReadAhead {
     fn advance(
         &mut self,
         core: &Core,
+        levels: Levels,
         entries: &Entries,
         stream: &mut Stream,
         window: PageCount,
@@ -126,15 +130,16 @@ impl ReadAhead {
         let end = stream.position.plus(window);
         let start = stream.ahead.max(stream.position);
         if PageRange::between(start, end).count().get() * 2 >= window.get() {
-            stream.ahead = self.request(core, PageRange::between(start, end));
+            stream.ahead = self.request(core, levels, PageRange::between(start, end));
         }
         true
     }
 
     /// Starts reading as much of `range` as lies in committed file pages that have been out. Says how far that went.
-    fn request(&mut self, core: &Core, range: PageRange) -> PageNumber {
-        if core.balance.brake.is_on() {
-            // Over the target already, and a read would wait for the brake.
+    fn request(&mut self, core: &Core, levels: Levels, range: PageRange) -> PageNumber {
+        let cached = core.balance.cached.load(Ordering::Relaxed) + self.pages_since_count;
+        if cached > levels.target || core.balance.brake.is_on() {
+            // Reading would make it worse, and wait for the brake.
             return range.start();
         }
         for part in split(range) {

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::WriteOut;
@@ -54,16 +55,17 @@ pub(super) struct Trimmer {
 }
 
 impl Trimmer {
-    /// Starts the way out of pages until `wanted` are on it, or so many pieces have been looked at.
+    /// Starts the way out of pages until `wanted` are on it, so many pieces have been looked at, or it is late.
     pub(super) fn prepare(
         &mut self,
         core: &Core,
         levels: Levels,
         wanted: u64,
         looks: u64,
+        deadline: Instant,
     ) -> Result<(), Errno> {
         for _ in 0..looks {
-            if self.outgoing_pages >= wanted {
+            if self.outgoing_pages >= wanted || Instant::now() >= deadline {
                 break;
             }
             self.take_next(core, levels)?;
@@ -71,7 +73,9 @@ impl Trimmer {
         Ok(())
     }
 
-    pub(super) fn pages(&self) -> u64 { self.outgoing_pages }
+    pub(super) fn pages(&self) -> u64 {
+        self.outgoing_pages
+    }
     /// Drops the pages that have been on their way out longest. `None` when there are none.
     pub(super) fn finish_one(&mut self, core: &Core) -> Result<Option<u64>, Errno> {
         match self.outgoing.pop_front() {
@@ -154,7 +158,16 @@ fn start(
         let is_file = book
             .piece_by_key(key)
             .is_some_and(|piece| piece.nature != Nature::Anonymous && piece.range.covers(range));
-        if !is_file || core.kernel.zap(range).is_err() {
+        if !is_file || {
+            let t0 = Instant::now();
+            let r = core.kernel.zap(range).is_err();
+            T[0].0.fetch_add(
+                t0.elapsed().as_micros() as u64,
+                std::sync::atomic::Ordering::Relaxed,
+            );
+            T[0].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            r
+        } {
             return Ok(None);
         }
         if let Some(piece) = book.piece_by_key(key) {
@@ -163,7 +176,16 @@ fn start(
         }
     }
     if dirty > 0 {
-        core.write(&file, offset, length, WriteOut::Start)?;
+        {
+            let t0 = Instant::now();
+            let r = core.write(&file, offset, length, WriteOut::Start);
+            T[1].0.fetch_add(
+                t0.elapsed().as_micros() as u64,
+                std::sync::atomic::Ordering::Relaxed,
+            );
+            T[1].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            r
+        }?;
         core.balance.pages_out.add(dirty);
     }
     Ok(Some(Outgoing {
@@ -178,11 +200,29 @@ fn start(
 
 fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
     let length = outgoing.length();
-    core.write(&outgoing.file, outgoing.offset, length, WriteOut::AndWait)?;
+    {
+        let t0 = Instant::now();
+        let r = core.write(&outgoing.file, outgoing.offset, length, WriteOut::AndWait);
+        T[2].0.fetch_add(
+            t0.elapsed().as_micros() as u64,
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        T[2].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        r
+    }?;
     if outgoing.dirty == 0 {
         core.balance.clean_drops.add(outgoing.cached);
     }
-    let runs = absent_runs(outgoing.range);
+    let runs = {
+        let t0 = Instant::now();
+        let r = absent_runs(outgoing.range);
+        T[4].0.fetch_add(
+            t0.elapsed().as_micros() as u64,
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        T[4].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        r
+    };
     let is_same = core.book().piece_by_key(outgoing.key).is_some_and(|piece| {
         piece.is_leaving = false;
         true
@@ -194,7 +234,16 @@ fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
     };
     for run in runs {
         let offset = outgoing.offset + ((run.start as u64) << 12);
-        outgoing.file.forget(offset, (run.len() as u64) << 12)?;
+        {
+            let t0 = Instant::now();
+            let r = outgoing.file.forget(offset, (run.len() as u64) << 12);
+            T[3].0.fetch_add(
+                t0.elapsed().as_micros() as u64,
+                std::sync::atomic::Ordering::Relaxed,
+            );
+            T[3].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            r
+        }?;
     }
     let (left, _) = core.cached_in(&outgoing.file, outgoing.range, outgoing.offset)?;
     Ok(outgoing.cached.saturating_sub(left))
@@ -281,4 +330,22 @@ impl Core {
             }
         }
     }
+}
+
+pub(crate) static T: [(std::sync::atomic::AtomicU64, std::sync::atomic::AtomicU64); 5] = [const {
+    (
+        std::sync::atomic::AtomicU64::new(0),
+        std::sync::atomic::AtomicU64::new(0),
+    )
+}; 5];
+pub(crate) fn dump() {
+    for (i, n) in ["zap", "start", "wait", "forget", "runs"]
+        .iter()
+        .enumerate()
+    {
+        let a = T[i].0.swap(0, std::sync::atomic::Ordering::Relaxed);
+        let b = T[i].1.swap(0, std::sync::atomic::Ordering::Relaxed);
+        eprint!(" {n} {:.2}s/{b}", a as f64 / 1e6);
+    }
+    eprintln!();
 }
