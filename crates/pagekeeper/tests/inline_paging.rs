@@ -163,9 +163,11 @@ fn trimmed_pages_come_back_by_soft_faults() {
             .all(|(_, residence)| *residence != Residence::Resident),
         "{out:?}"
     );
+    // Everything fits, so no slot is promised: what does not pack stays on the modified list.
+    let listed = [Residence::Standby, Residence::Modified];
     assert!(
         out.iter()
-            .any(|(_, residence)| *residence == Residence::Standby),
+            .any(|(_, residence)| listed.contains(residence)),
         "{out:?}"
     );
     for page in 0..256 {

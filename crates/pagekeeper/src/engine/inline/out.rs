@@ -87,7 +87,7 @@ impl WorkingSet {
         if !self.clean(slot, area) {
             // Those that are stored may leave all the same: with every slot of the page files taken, the frames that they
             // free are what lets another page come in, and its slot is what the others wait for.
-            let frames = self.leave_stored(slot);
+            let frames = if recycle { self.leave_stored(slot) } else { 0 };
             self.frames().give(frames);
             self.staging().put(List::Modified, slot);
             return frames > 0;
