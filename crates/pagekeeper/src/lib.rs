@@ -24,12 +24,16 @@
 //! | [`Reservation::lock`], [`Reservation::prefetch`] | `VirtualLock`, `PrefetchVirtualMemory` |
 //! | [`Space::on_exception`] | `AddVectoredExceptionHandler` |
 //! | [`PagedVec`] | none: a vector that may be larger than RAM |
+//! | [`PagedAllocator`] | none: for collections that may be larger than RAM |
 //! | [`Settings`] | the system's page-file settings |
 
+mod allocator;
 mod engine;
 mod error;
 mod exception;
 mod fork;
+#[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
+mod kernel_touch;
 mod paged_vec;
 mod registry;
 mod reservation;
@@ -37,9 +41,12 @@ mod settings;
 mod space;
 mod statistics;
 
+pub use allocator::PagedAllocator;
 pub use engine::{EngineKind, Residence};
 pub use error::{EngineError, Error, SettingsError};
 pub use exception::{Exception, ExceptionKind, Handled};
+#[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
+pub use kernel_touch::{KernelTouch, kernel_touches};
 pub use paged_vec::{PagedVec, Plain};
 pub use pagekeeper_model::{
     Access, BaseProtection, Protection, Refusal, RegionInfo, RegionState, RegionType,
