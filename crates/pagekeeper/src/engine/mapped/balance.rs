@@ -66,13 +66,15 @@ impl Levels {
         let target = account
             .ram
             .saturating_sub(account.anonymous_committed + tables);
-        let target = target.max(TARGET_MIN);
+        let slack = account.ram.min(SLACK_MAX);
+        // Some of the slack is spent before it is needed: between two looks faults go on.
+        let target = target.saturating_sub(slack / 8).max(TARGET_MIN);
         let batch = (target / 16).clamp(32, BATCH_MAX);
         Self {
             low: target - batch * 2,
             high: target - batch,
             target,
-            slack: account.ram.min(SLACK_MAX),
+            slack,
             batch,
         }
     }
@@ -244,6 +246,7 @@ struct Balancer {
     mapped_then: u64,
     counted: u64,
     counted_at: Option<Instant>,
+    count_took: Duration,
 }
 
 impl Balancer {
@@ -255,20 +258,7 @@ impl Balancer {
             if balance.is_stopping.load(Ordering::Acquire) {
                 return;
             }
-            let t0 = Instant::now();
             sleep = self.turn(core);
-            if std::env::var_os("DBG").is_some()
-                && (t0.elapsed() > Duration::from_millis(20) || std::env::var_os("DBGA").is_some())
-            {
-                eprintln!(
-                    "turn {:?} cached {} out {} sleep {:?} streams {}",
-                    t0.elapsed(),
-                    self.counted,
-                    self.trimmer.pages(),
-                    sleep,
-                    self.read_ahead.count()
-                );
-            }
             balance.turns.wake_all();
         }
     }
@@ -321,18 +311,25 @@ impl Balancer {
         let looks = looks_at_all(core, levels);
         let started = Instant::now();
         let halfway = started + LONGEST_TRIM / 2;
-        let deadline = started + LONGEST_TRIM;
+        // Counting takes time in proportion to what is cached: it is not to be most of the work.
+        let deadline = started + LONGEST_TRIM.max(self.count_took * 10);
         self.trimmer
             .prepare(core, levels, pipeline, looks, halfway)?;
         if cached > levels.high {
-            while cached > levels.low && Instant::now() < deadline {
+            let mut more = 0;
+            let mut mapped = mapped_file_pages();
+            while cached + more > levels.low && Instant::now() < deadline {
                 let Some(dropped) = self.trimmer.finish_one(core)? else {
                     break;
                 };
                 cached = cached.saturating_sub(dropped);
-                self.trimmer.prepare(core, levels, pipeline, 64, halfway)?;
+                let mapped_now = mapped_file_pages();
+                more += mapped_now.saturating_sub(mapped);
+                self.trimmer.prepare(core, levels, pipeline, 64, deadline)?;
+                mapped = mapped_file_pages();
                 self.read_ahead.step(core, levels);
             }
+            cached += more;
         }
         if cached <= levels.high {
             core.balance.brake.release();
@@ -346,10 +343,7 @@ impl Balancer {
         let is_writing = dirty > cached / 4;
         if cached > levels.high && is_writing {
             let files = core.book().files.open().cloned().collect();
-            let force = match std::env::var("BF").ok().and_then(|v| v.parse::<u64>().ok()) {
-                Some(n) => n,
-                None => (cached - levels.high) / 64,
-            };
+            let force = (1 + (cached - levels.high) / 256).min(64);
             core.balance.brake.apply(core, force, files);
         }
     }
@@ -357,7 +351,9 @@ impl Balancer {
     fn count(&mut self, core: &Core, levels: Levels) -> Result<u64, Errno> {
         // In this order: pages that come in between are counted twice rather than not at all.
         self.mapped_then = mapped_file_pages();
+        let started = Instant::now();
         let (cached, dirty) = core.count_cached()?;
+        self.count_took = started.elapsed();
         self.read_ahead.counted();
         self.counted = cached;
         self.counted_at = Some(Instant::now());

@@ -211,17 +211,3 @@ fn residence_of(piece: &Piece, page: usize, view: &View, index: usize) -> Reside
         Nature::File(_) => Residence::Untouched,
     }
 }
-impl MappedEngine {
-    pub(crate) fn scratch_dump(&self) {
-        super::trim::dump()
-    }
-    pub(crate) fn scratch_cached(&self) -> u64 {
-        self.core.count_cached().map_or(0, |c| c.0)
-    }
-    pub(crate) fn scratch_brakes(&self) -> u64 {
-        self.core.balance.brake.rounds.get()
-    }
-    pub(crate) fn scratch_ahead(&self) -> u64 {
-        self.core.balance.pages_ahead.get()
-    }
-}

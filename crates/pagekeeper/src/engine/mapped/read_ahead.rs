@@ -62,9 +62,6 @@ impl ReadAhead {
         self.pages_since_count
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.streams.len()
-    }
     /// The cache has just been counted.
     pub(super) fn counted(&mut self) {
         self.pages_since_count = 0;

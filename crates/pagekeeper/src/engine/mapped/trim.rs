@@ -73,9 +73,6 @@ impl Trimmer {
         Ok(())
     }
 
-    pub(super) fn pages(&self) -> u64 {
-        self.outgoing_pages
-    }
     /// Drops the pages that have been on their way out longest. `None` when there are none.
     pub(super) fn finish_one(&mut self, core: &Core) -> Result<Option<u64>, Errno> {
         match self.outgoing.pop_front() {
@@ -158,16 +155,7 @@ fn start(
         let is_file = book
             .piece_by_key(key)
             .is_some_and(|piece| piece.nature != Nature::Anonymous && piece.range.covers(range));
-        if !is_file || {
-            let t0 = Instant::now();
-            let r = core.kernel.zap(range).is_err();
-            T[0].0.fetch_add(
-                t0.elapsed().as_micros() as u64,
-                std::sync::atomic::Ordering::Relaxed,
-            );
-            T[0].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            r
-        } {
+        if !is_file || core.kernel.zap(range).is_err() {
             return Ok(None);
         }
         if let Some(piece) = book.piece_by_key(key) {
@@ -176,16 +164,7 @@ fn start(
         }
     }
     if dirty > 0 {
-        {
-            let t0 = Instant::now();
-            let r = core.write(&file, offset, length, WriteOut::Start);
-            T[1].0.fetch_add(
-                t0.elapsed().as_micros() as u64,
-                std::sync::atomic::Ordering::Relaxed,
-            );
-            T[1].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            r
-        }?;
+        core.write(&file, offset, length, WriteOut::Start)?;
         core.balance.pages_out.add(dirty);
     }
     Ok(Some(Outgoing {
@@ -200,29 +179,11 @@ fn start(
 
 fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
     let length = outgoing.length();
-    {
-        let t0 = Instant::now();
-        let r = core.write(&outgoing.file, outgoing.offset, length, WriteOut::AndWait);
-        T[2].0.fetch_add(
-            t0.elapsed().as_micros() as u64,
-            std::sync::atomic::Ordering::Relaxed,
-        );
-        T[2].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        r
-    }?;
+    core.write(&outgoing.file, outgoing.offset, length, WriteOut::AndWait)?;
     if outgoing.dirty == 0 {
         core.balance.clean_drops.add(outgoing.cached);
     }
-    let runs = {
-        let t0 = Instant::now();
-        let r = absent_runs(outgoing.range);
-        T[4].0.fetch_add(
-            t0.elapsed().as_micros() as u64,
-            std::sync::atomic::Ordering::Relaxed,
-        );
-        T[4].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        r
-    };
+    let runs = absent_runs(outgoing.range);
     let is_same = core.book().piece_by_key(outgoing.key).is_some_and(|piece| {
         piece.is_leaving = false;
         true
@@ -234,16 +195,7 @@ fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
     };
     for run in runs {
         let offset = outgoing.offset + ((run.start as u64) << 12);
-        {
-            let t0 = Instant::now();
-            let r = outgoing.file.forget(offset, (run.len() as u64) << 12);
-            T[3].0.fetch_add(
-                t0.elapsed().as_micros() as u64,
-                std::sync::atomic::Ordering::Relaxed,
-            );
-            T[3].1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            r
-        }?;
+        outgoing.file.forget(offset, (run.len() as u64) << 12)?;
     }
     let (left, _) = core.cached_in(&outgoing.file, outgoing.range, outgoing.offset)?;
     Ok(outgoing.cached.saturating_sub(left))
@@ -330,22 +282,4 @@ impl Core {
             }
         }
     }
-}
-
-pub(crate) static T: [(std::sync::atomic::AtomicU64, std::sync::atomic::AtomicU64); 5] = [const {
-    (
-        std::sync::atomic::AtomicU64::new(0),
-        std::sync::atomic::AtomicU64::new(0),
-    )
-}; 5];
-pub(crate) fn dump() {
-    for (i, n) in ["zap", "start", "wait", "forget", "runs"]
-        .iter()
-        .enumerate()
-    {
-        let a = T[i].0.swap(0, std::sync::atomic::Ordering::Relaxed);
-        let b = T[i].1.swap(0, std::sync::atomic::Ordering::Relaxed);
-        eprint!(" {n} {:.2}s/{b}", a as f64 / 1e6);
-    }
-    eprintln!();
 }
