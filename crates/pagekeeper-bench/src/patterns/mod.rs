@@ -1,0 +1,12 @@
+//! What is measured: one file per family.
+//!
+//! | family | what |
+//! |---|---|
+//! | [`paging`] | data several times larger than the RAM: fill, scan, random and other patterns ([`access`]), everything checked |
+//! | [`fits`] | data that fits: first touch, random reads, bytes written |
+//! | [`metadata`] | reserve, commit, query, decommit |
+
+pub(crate) mod access;
+pub(crate) mod fits;
+pub(crate) mod metadata;
+pub(crate) mod paging;
