@@ -1,7 +1,7 @@
 //! A small table of checksums, taken of what was read from the files, before it went into managed memory.
 //!
-//! One 32-bit sum a record. Records are 4 KiB up to 2 GiB of data and grow beyond, so that the table stays within
-//! 2 MiB. It lies in ordinary memory: what it says does not depend on what it checks.
+//! One 32-bit sum a record. Records are 4 KiB up to 1 GiB of data and grow beyond, so that the table stays within
+//! 1 MiB. It lies in ordinary memory: what it says does not depend on what it checks.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 /// The smallest record.
 const LEAST_RECORD: u64 = 4096;
 /// The most sums.
-const MOST_SUMS: u64 = 512 << 10;
+const MOST_SUMS: u64 = 256 << 10;
 
 /// The sums of the records, filled from front to back.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ mod tests {
         for data in [1_u64 << 20, 1 << 30, 4 << 30, 1 << 40] {
             assert!(data.div_ceil(Checksums::new(data).record_bytes()) <= MOST_SUMS);
         }
-        assert_eq!(Checksums::new(2 << 30).record_bytes(), 4096);
-        assert_eq!(Checksums::new(4 << 30).record_bytes(), 8192);
+        assert_eq!(Checksums::new(1 << 30).record_bytes(), 4096);
+        assert_eq!(Checksums::new(4 << 30).record_bytes(), 16_384);
     }
 }

@@ -14,7 +14,7 @@
 //! | [`sampler`], [`page_cache`] | the peak of memory, by the kernel's figures |
 //! | [`progress`], [`report`] | what people see |
 //!
-//! Its own tables are small on purpose (24 bytes and the name for a file, 2 MiB of checksums at most), because they
+//! Its own tables are small on purpose (24 bytes and the name for a file, 1 MiB of checksums at most), because they
 //! count like everything else.
 
 mod catalogue;

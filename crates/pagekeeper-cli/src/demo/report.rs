@@ -179,7 +179,11 @@ impl Report {
             overhead_bytes: status.overhead.get(),
             page_file: PageFile {
                 used_bytes: total.page_file.bytes().get(),
-                allocated_bytes: status.page_file_allocated.get(),
+                // The mapped engine allocates what it uses, and counts for itself.
+                allocated_bytes: status
+                    .page_file_allocated
+                    .max(total.page_file.bytes())
+                    .get(),
                 written_bytes: total.pages_out << 12,
                 read_bytes: total.pages_in << 12,
             },
@@ -300,7 +304,7 @@ impl Report {
             false => "not countable".to_owned(),
         };
         format!(
-            "{}, {judgement}\n{} anonymous, {cache} page cache of the page file, {} page tables",
+            "{}, {judgement}\n{} anonymous, {cache} file cache, {} page tables",
             size(self.peak.total_bytes),
             size(self.peak.anonymous_bytes),
             size(self.peak.page_table_bytes)
@@ -310,7 +314,7 @@ impl Report {
     fn page_file_line(&self) -> String {
         let file = &self.page_file;
         format!(
-            "{} used of {} allocated; {} written, {} read",
+            "{} used of {} allocated\n{} written, {} read",
             size(file.used_bytes),
             size(file.allocated_bytes),
             size(file.written_bytes),
@@ -322,8 +326,8 @@ impl Report {
         let faults = &self.faults;
         let how = if faults.exact { "" } else { " (sampled)" };
         format!(
-            "{} first touches, {} soft, {} from the pool, {} from the page file{how}\nthe kernel's count: {} \
-             minor, {} major",
+            "{} first touches, {} soft\n{} from the pool, {} from the page file{how}\nthe kernel counts \
+             {} minor, {} major",
             count(faults.zero),
             count(faults.soft),
             count(faults.pool),
@@ -371,7 +375,7 @@ fn quantiles(of: impl Fn(f64) -> Option<u64>) -> Option<Quantiles> {
 fn quantiles_line(quantiles: Option<&Quantiles>) -> String {
     quantiles.map_or("not measured".to_owned(), |found| {
         format!(
-            "p50 {}, p99 {}",
+            "p50 up to {}, p99 up to {}",
             nanoseconds(found.p50),
             nanoseconds(found.p99)
         )

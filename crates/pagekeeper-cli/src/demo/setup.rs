@@ -1,10 +1,13 @@
 //! From options and variables to a space and an empty array; every mistake is one line.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use pagekeeper::EngineError;
 use pagekeeper::{ByteCount, EngineKind, Error, PagedVec, Settings, SettingsError, Space};
 
+use super::source::Source;
+use super::walk::Walk;
 use crate::arguments::DemoOptions;
 use crate::failure::Failure;
 
@@ -75,20 +78,26 @@ fn check_data(data: ByteCount) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The folder has a file that can be loaded; more is seen while loading.
 fn check_folder(options: &DemoOptions) -> Result<(), Failure> {
     let folder = &options.folder;
     let wrong = |reason: &str| {
-        Err(Failure::Usage(format!(
-            "'{}' {reason}: name a folder with files",
+        Failure::Usage(format!(
+            "'{}' {reason}: name a folder with files that you may read",
             folder.display()
-        )))
+        ))
     };
-    match std::fs::metadata(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => wrong("does not exist"),
-        Err(error) => wrong(&format!("cannot be opened ({error})")),
-        Ok(found) if !found.is_dir() => wrong("is no folder"),
-        Ok(_) => Ok(()),
+    let mut walk = Walk::begin(folder).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => wrong("does not exist"),
+        ErrorKind::NotADirectory => wrong("is no folder"),
+        _ => wrong(&format!("cannot be opened ({error})")),
+    })?;
+    while let Some((folder, name)) = walk.next_file() {
+        if Source::open(&folder.join(name)).is_ok_and(|source| source.length > 0) {
+            return Ok(());
+        }
     }
+    Err(wrong("has no file that can be read and is not empty"))
 }
 
 /// Options go before variables, and these before the defaults.

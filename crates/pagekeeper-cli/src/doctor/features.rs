@@ -1,6 +1,8 @@
 //! Kernel features, each tried on memory and files of its own. None is essential: every one has a fallback.
 
-use pagekeeper_sys::probe::{Features, Finding as Probed, Report};
+use std::path::{Path, PathBuf};
+
+use pagekeeper_sys::probe::{Features, Finding as Probed, Report, Switches};
 
 use super::{Finding, Verdict};
 

@@ -29,7 +29,7 @@ pub(super) fn look() -> Vec<Finding> {
 }
 
 /// The places that the variables mean, as the library reads them; `None` for no page file.
-fn places() -> Option<Vec<PathBuf>> {
+pub(super) fn places() -> Option<Vec<PathBuf>> {
     if let Some(list) = std::env::var_os("PAGEKEEPER_PAGE_FILE") {
         let none = list.eq_ignore_ascii_case("none");
         return (!none).then(|| std::env::split_paths(&list).collect());
