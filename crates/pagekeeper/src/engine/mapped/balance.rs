@@ -24,8 +24,7 @@ use super::brake::Brake;
 use super::engine::Core;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
-use super::thread;
-use super::trim::{Trimmer, looks_at_all};
+use super::trim::{Helper, Trimmer, looks_at_all};
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -104,6 +103,7 @@ pub(super) struct Balance {
     /// Moves at the end of each turn.
     turns: WaitWord,
     pub(super) brake: Brake,
+    pub(super) helper: Helper,
     pub(super) pages_out: Counter,
     pub(super) pages_ahead: Counter,
     pub(super) clean_drops: Counter,
@@ -127,13 +127,20 @@ impl Balance {
         let _ = self
             .failure
             .compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+        self.ease();
+    }
+
+    /// The file part is back within its levels: no brake, no helper.
+    fn ease(&self) {
         self.brake.release();
+        self.helper.turn_off();
     }
 
     /// Ends the threads, soon.
     pub(super) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
         self.brake.stop();
+        self.helper.stop();
         self.wake.set();
         self.turns.wake_all();
     }
@@ -174,7 +181,7 @@ impl Core {
         self.balance.is_running.store(true, Ordering::Release);
         let core = Arc::clone(self);
         let body = move || Balancer::default().run(&core);
-        if !thread::start("pagekeeper-bal", 128 << 10, body) {
+        if !self.threads.start("pagekeeper-bal", 128 << 10, body) {
             // No threads to be had now: the next commit tries again.
             self.balance.is_running.store(false, Ordering::Release);
         }
@@ -302,7 +309,7 @@ impl Balancer {
         let mut cached = self.count(core, levels)?;
         self.apply_brake(core, levels, cached);
         if cached <= levels.early() {
-            core.balance.brake.release();
+            core.balance.ease();
             return Ok(cached);
         }
         // Where most is unwritten the disk gets a long queue, so that waiting for the front of it is short.
@@ -332,19 +339,24 @@ impl Balancer {
             cached += more;
         }
         if cached <= levels.high {
-            core.balance.brake.release();
+            core.balance.ease();
         }
         Ok(cached)
     }
 
+    /// Gets help, and slows faults down where they win all the same.
     fn apply_brake(&self, core: &Arc<Core>, levels: Levels, cached: u64) {
-        let dirty = core.balance.dirty.load(Ordering::Relaxed);
-        // Clean pages are dropped faster than faults bring them in.
-        let is_writing = dirty > cached / 4;
-        if cached > levels.high && is_writing {
+        let balance = &core.balance;
+        // Clean pages are dropped faster than faults bring them in, as long as we get a processor.
+        let is_writing = balance.dirty.load(Ordering::Relaxed) > cached / 4;
+        let is_pressing = cached > levels.target + levels.slack / 4;
+        if cached > levels.target || (cached > levels.high && is_writing) {
+            balance.helper.turn_on(core);
+        }
+        if cached > levels.high && (is_writing || is_pressing) {
             let files = core.book().files.open().cloned().collect();
             let force = (1 + (cached - levels.high) / 256).min(64);
-            core.balance.brake.apply(core, force, files);
+            balance.brake.apply(core, force, files);
         }
     }
 

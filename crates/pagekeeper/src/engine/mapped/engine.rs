@@ -15,6 +15,7 @@ use super::book::{Account, Arena, Book};
 use super::files::Files;
 use super::kernel::{Kernel, Markers, anonymous_markers_work};
 use super::piece::{Nature, positions, single, split};
+use super::thread::Threads;
 use crate::engine::{Change, Engine, EngineBudget, EngineKind, Residence};
 use crate::error::EngineError;
 use crate::statistics::EngineStatistics;
@@ -61,6 +62,7 @@ pub(super) struct Core {
     book: Mutex<Book>,
     pub(super) balance: Balance,
     pub(super) switches: MappedSwitches,
+    pub(super) threads: Threads,
 }
 
 impl Core {
@@ -126,6 +128,7 @@ impl MappedEngine {
                 book: Mutex::new(Book::new(account, files, markers)),
                 balance: Balance::default(),
                 switches,
+                threads: Threads::default(),
             }),
             faults_before: perf::process_faults().unwrap_or_default(),
         }))
@@ -206,6 +209,11 @@ impl MappedEngine {
 impl Drop for MappedEngine {
     fn drop(&mut self) {
         self.core.balance.stop();
+        // The last reference to the page files is to be ours: their numbers are the program's, and so is the
+        // table that they are closed in. A forked child has no threads to wait for.
+        if !crate::fork::is_child() {
+            self.core.threads.wait_for_end();
+        }
     }
 }
 

@@ -44,6 +44,7 @@ mod engine;
 mod files;
 mod kernel;
 mod look;
+mod on_demand;
 mod open;
 mod page_file;
 mod page_set;

@@ -121,7 +121,10 @@ impl PageFile {
     /// Pages in the page cache, and of these the changed ones and those being written. The descriptor is not
     /// looked at first: a wrong figure does no harm until the next call that does look.
     pub(super) fn cached(&self, offset: u64, length: u64) -> Result<(u64, u64), Errno> {
-        let state = file::cache_state(self.descriptor.as_fd(), offset, length)?;
+        let state = match file::cache_state(self.descriptor.as_fd(), offset, length) {
+            Err(Errno::BADF) => file::cache_state(self.descriptor()?, offset, length)?,
+            other => other?,
+        };
         Ok((
             state.cached_pages,
             state.dirty_pages + state.writeback_pages,

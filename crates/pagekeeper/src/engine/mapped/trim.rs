@@ -10,6 +10,7 @@
 //!
 //! Write-back errors: the first one stops everything before a page is dropped.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,11 +18,13 @@ use std::time::Instant;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::WriteOut;
 use pagekeeper_sys::pagemap::{Entries, Entry};
+use pagekeeper_sys::time::pause;
 use pagekeeper_units::{PageCount, PageRange};
 
 use super::balance::Levels;
 use super::book::PieceKey;
 use super::engine::Core;
+use super::on_demand::OnDemand;
 use super::page_file::PageFile;
 use super::page_set::PIECE_PAGES;
 use super::piece::{Nature, positions, split};
@@ -81,6 +84,22 @@ impl Trimmer {
         }
     }
 
+    /// The helper's work while it is on; at its end nothing is on the way out any more.
+    fn help(&mut self, core: &Core, thread: &OnDemand) -> Result<(), Errno> {
+        while thread.force() != 0 && core.balance.health().is_ok() {
+            let levels = core.levels();
+            let deadline = Instant::now() + HELPING;
+            while Instant::now() < deadline {
+                self.prepare(core, levels, levels.batch * 2, 64, deadline)?;
+                if self.finish_one(core)?.is_none() {
+                    pause(Duration::from_millis(1));
+                }
+            }
+        }
+        while self.finish_one(core)?.is_some() {}
+        Ok(())
+    }
+
     /// Takes the next pages in clock order out of the mapping and starts writing them.
     fn take_next(&mut self, core: &Core, levels: Levels) -> Result<(), Errno> {
         let Some((key, file, range, offset)) = next_of_clock(core, unit(levels)) else {
@@ -98,6 +117,44 @@ impl Trimmer {
     fn finish(&mut self, core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
         self.outgoing_pages -= outgoing.cached;
         finish(core, outgoing)
+    }
+}
+
+/// A second thread that trims while the file part is over its target. Taking a page out costs nearly half of
+/// what dirtying it costs, and where processors are scarce each thread gets an equal share: one thread
+/// against two that dirty pages would lose.
+#[derive(Debug, Default)]
+pub(super) struct Helper {
+    thread: OnDemand,
+}
+
+/// How long the helper works between two looks at whether it is still needed.
+const HELPING: Duration = Duration::from_millis(4);
+
+impl Helper {
+    pub(super) fn turn_on(&self, core: &Arc<Core>) {
+        let own = Arc::clone(core);
+        self.thread
+            .turn_on(&core.threads, "pagekeeper-trm", 1, move || {
+                own.balance.helper.run(&own)
+            });
+    }
+
+    pub(super) fn turn_off(&self) {
+        self.thread.turn_off();
+    }
+
+    pub(super) fn stop(&self) {
+        self.thread.stop();
+    }
+
+    fn run(&self, core: &Core) {
+        let mut trimmer = Trimmer::default();
+        while self.thread.next().is_some() {
+            if let Err(errno) = trimmer.help(core, &self.thread) {
+                core.balance.fail(errno);
+            }
+        }
     }
 }
 
