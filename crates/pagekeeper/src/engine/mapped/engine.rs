@@ -135,12 +135,13 @@ impl MappedEngine {
     }
 
     /// System calls made on mappings so far.
+    #[cfg(test)]
     pub(crate) fn mapping_calls(&self) -> u64 {
         self.core.kernel.calls()
     }
 
-    /// Whether the page at `page` is a page of the page file. Takes the book's mutex: not for signal handlers, which
-    /// need not ask (SIGBUS in an arena of this engine can mean nothing else).
+    /// Whether the page lies in a file piece.
+    #[cfg(test)]
     pub(crate) fn is_in_page_file(&self, page: PageNumber) -> bool {
         self.core
             .book()

@@ -38,6 +38,7 @@ fn named(call: &'static str) -> impl Fn(Errno) -> EngineError {
 
 impl Kernel {
     /// Calls made so far.
+    #[cfg(test)]
     pub(super) fn calls(&self) -> u64 {
         self.calls.get()
     }

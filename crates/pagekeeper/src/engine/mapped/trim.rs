@@ -245,10 +245,11 @@ fn finish(core: &Core, outgoing: &Outgoing) -> Result<u64, Errno> {
         piece.is_leaving = false;
         true
     });
-    let whole = [0..outgoing.range.count().as_usize()];
+    let all = 0..outgoing.range.count().as_usize();
+    let whole = core::slice::from_ref(&all);
     let runs = match &runs {
         Some(runs) if is_same && runs.len() <= RUNS_MAX => runs.as_slice(),
-        _ => &whole,
+        _ => whole,
     };
     for run in runs {
         let offset = outgoing.offset + ((run.start as u64) << 12);

@@ -192,15 +192,7 @@ fn a_file_size_limit_refuses_the_commit_and_kills_nobody() {
     let ended = in_child(
         "failures::a_file_size_limit_refuses_the_commit_and_kills_nobody",
         || {
-            let limit = libc::rlimit {
-                rlim_cur: 80 << 20,
-                rlim_max: libc::RLIM_INFINITY,
-            };
-            // SAFETY: Reads a struct of ours.
-            assert_eq!(
-                unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
-                0
-            );
+            set_limit(libc::RLIMIT_FSIZE, 80 << 20);
             let memory = Memory::of_file(8 * MIB, 256 * MIB);
             let mut pieces = 0;
             // One page in every second piece: holes are used as well.
@@ -222,15 +214,7 @@ fn a_file_size_limit_refuses_the_commit_and_kills_nobody() {
             assert!(whole.is_err());
             assert!(!is_reachable(&memory, 200 * MIB));
             // Recommits that have to write zeros do not raise SIGXFSZ either when the limit has sunk.
-            let limit = libc::rlimit {
-                rlim_cur: 4096,
-                rlim_max: libc::RLIM_INFINITY,
-            };
-            // SAFETY: As above.
-            assert_eq!(
-                unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
-                0
-            );
+            set_limit(libc::RLIMIT_FSIZE, 4096);
             memory
                 .engine
                 .protect(&[memory.to(1024, 1, Some(RW), Some(RW))])
@@ -341,15 +325,7 @@ fn without_markers_the_mapping_limit_is_a_clean_refusal() {
 #[test]
 fn an_address_space_limit_refuses_the_arena() {
     let ended = in_child("failures::an_address_space_limit_refuses_the_arena", || {
-        let limit = libc::rlimit {
-            rlim_cur: 4 << 30,
-            rlim_max: libc::RLIM_INFINITY,
-        };
-        // SAFETY: Reads a struct of ours.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
-            0
-        );
+        set_limit(libc::RLIMIT_AS, 4 << 30);
         let engine = MappedEngine::new(settings(8 * MIB, 50, 0)).unwrap();
         let refused = engine.open_arena(None, PageCount::new(1 << 20));
         assert_eq!(refused, Err(EngineError::AddressSpace(Errno::NOMEM)));

@@ -125,6 +125,7 @@ impl Memory {
     }
 
     /// All bytes of committed pages.
+    #[expect(clippy::mut_from_ref, reason = "raw memory; the tests take turns")]
     pub(super) fn bytes(&self, start: u64, count: u64) -> &mut [u8] {
         // SAFETY: The tests see to it that the pages are committed and nobody else looks.
         unsafe { core::slice::from_raw_parts_mut(self.word(start).cast(), (count << 12) as usize) }
@@ -226,6 +227,22 @@ pub(super) fn dies_of_segv(test: &str, body: impl FnOnce()) {
         ended.status,
         ended.output
     );
+}
+
+/// Sets a soft limit of this process.
+pub(super) fn set_limit(resource: libc::__rlimit_resource_t, bytes: u64) {
+    // The hard limit stays: an ordinary user could not raise it.
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: Both calls read or write structs of ours.
+    let result = unsafe {
+        libc::getrlimit(resource, &raw mut before);
+        before.rlim_cur = bytes;
+        libc::setrlimit(resource, &raw const before)
+    };
+    assert_eq!(result, 0);
 }
 
 /// Whether this process may do what root may.
