@@ -166,8 +166,7 @@ fn trimmed_pages_come_back_by_soft_faults() {
     // Everything fits, so no slot is promised: what does not pack stays on the modified list.
     let listed = [Residence::Standby, Residence::Modified];
     assert!(
-        out.iter()
-            .any(|(_, residence)| listed.contains(residence)),
+        out.iter().any(|(_, residence)| listed.contains(residence)),
         "{out:?}"
     );
     for page in 0..256 {
@@ -477,6 +476,43 @@ fn damaged_bytes_in_the_page_file_are_an_in_page_error_and_never_other_data() {
     let lost = lost.load(std::sync::atomic::Ordering::Relaxed);
     assert!(lost > 100, "{lost} in-page errors");
     assert!(zeros <= lost, "only what was reported is gone");
+}
+
+#[test]
+fn prefetched_pages_are_there_before_they_are_touched() {
+    if !inline_works() {
+        return;
+    }
+    let space = space(INLINE, ByteCount::mib(4));
+    let reservation = committed(&space, ByteCount::mib(16));
+    let mut state = 31;
+    for page in 0..4096 {
+        for word in words(&reservation, page) {
+            *word = next(&mut state);
+        }
+        words(&reservation, page)[0] = page as u64;
+    }
+    // Every sixteenth page of the part that left first: scattered over the page file.
+    let wanted: Vec<usize> = (0..1024).step_by(16).collect();
+    let entries: Vec<(u64, u64)> = wanted
+        .iter()
+        .map(|page| (reservation.base() as u64 + (page * PAGE) as u64, 1))
+        .collect();
+    space.prefetch_at(&entries).expect("a hint");
+    let before = space.status().total.hard_faults;
+    for page in &wanted {
+        assert_eq!(words(&reservation, *page)[0], *page as u64);
+    }
+    let faults = space.status().total.hard_faults - before;
+    assert!(
+        faults <= wanted.len() as u64 / 8,
+        "{faults} of {} were read again",
+        wanted.len()
+    );
+    reservation.prefetch(..).expect("far more than fits");
+    for page in 0..4096 {
+        assert_eq!(words(&reservation, page)[0], page as u64);
+    }
 }
 
 #[test]

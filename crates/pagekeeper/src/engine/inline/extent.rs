@@ -61,7 +61,7 @@ pub(crate) fn extents_of(range: PageRange) -> impl Iterator<Item = (ExtentNumber
 pub(crate) struct ExtentWords<'table> {
     /// The lock.
     pub(crate) lock: &'table AtomicU32,
-    /// [`QUEUED`] and [`RESCUED`]; changed under the lock only.
+    /// [`QUEUED`], [`RESCUED`] and [`HUGE`]; changed under the lock only.
     pub(crate) flags: &'table AtomicU32,
     /// Moves whenever a page stops being busy.
     pub(crate) sequence: &'table AtomicU32,
@@ -71,6 +71,9 @@ pub(crate) struct ExtentWords<'table> {
 pub(crate) const QUEUED: u32 = 1;
 /// A page of it was taken back from the staging area: it left too early and deserves better next time.
 pub(crate) const RESCUED: u32 = 2;
+
+/// Pages of it came in as part of a huge page, which may still be whole: no hole may be guessed at when it leaves.
+pub(crate) const HUGE: u32 = 4;
 
 /// An extent, locked. All signals must be blocked while it lives.
 pub(crate) struct LockedExtent<'arena> {
@@ -110,6 +113,10 @@ impl<'arena> LockedExtent<'arena> {
     /// Sets a flag; says whether it was set before.
     pub(crate) fn set_flag(&self, flag: u32) -> bool {
         self.words.flags.fetch_or(flag, Ordering::Relaxed) & flag != 0
+    }
+
+    pub(crate) fn has_flag(&self, flag: u32) -> bool {
+        self.words.flags.load(Ordering::Relaxed) & flag != 0
     }
 
     /// Clears a flag; says whether it was set before.

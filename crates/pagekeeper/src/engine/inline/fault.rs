@@ -336,6 +336,27 @@ fn read(
     settle(&extent, run, done)
 }
 
+/// A prefetched run has been read: `good` pages of it from the first, at `source`, for pages that are busy and have frames.
+pub(crate) fn arrive(arena: &Arena, run: PageRange, slot: u32, good: PageCount, source: *const u8) {
+    let set = arena.set();
+    let extent = arena.lock_extent(ExtentNumber::of(run.start()));
+    let done = put(&extent, PageRange::new(run.start(), good), source);
+    for (place, page) in run.pages().enumerate() {
+        let own = slot.wrapping_add(place as u32);
+        extent
+            .entry(page)
+            .update(|entry| match done.contains(page) {
+                true => entry.present_with_copy(own),
+                // A fault on it will find out what is wrong.
+                false => entry.not_busy(),
+            });
+    }
+    set.counters().pages_in.add(done.count().get());
+    extent.wake_waiters();
+    let outcome = settle(&extent, run, done);
+    set.frames().give(run.count().get() - outcome.used);
+}
+
 /// Copies bytes into the mapping; the pages that arrived. Write-protected where the rights forbid writing.
 fn put(extent: &LockedExtent<'_>, run: PageRange, source: *const u8) -> PageRange {
     let set = extent.arena().set();

@@ -24,6 +24,7 @@
 //! | [`balance`] | the background thread |
 //! | [`change`] | commit, decommit, protect, lock, trim |
 //! | [`pin`] | pages held in memory for the kernel |
+//! | [`prefetch`] | pages brought in ahead of time |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ mod frames;
 pub(crate) mod handler;
 mod out;
 pub(crate) mod pin;
+mod prefetch;
 mod repeat;
 mod spill;
 mod staging;
@@ -178,7 +180,7 @@ impl Engine for InlineEngine {
     }
 
     fn prefetch(&self, range: PageRange) {
-        self.with_arena(range, |arena| pin::prefetch(arena, range));
+        self.with_arena(range, |arena| prefetch::prefetch(arena, range));
     }
 
     fn discard(&self, range: PageRange) {

@@ -14,20 +14,21 @@
 use pagekeeper_store::codec::{self, Compressed};
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::{Advice, advise};
+use pagekeeper_sys::pagemap;
 use pagekeeper_sys::userfaultfd::{CopyMode, MoveMode, UffdFeatures};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
 use super::entry::Kind;
-use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED};
+use super::extent::{EXTENT_PAGES, ExtentNumber, HUGE, LockedExtent, QUEUED};
 use super::repeat;
 use super::staging::{List, SlotNumber, Stored};
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
 use crate::registry::Reading;
 
-/// How often the kernel may say "ask again" before an extent is left alone.
-const MOVE_TRIES: usize = 32;
+/// How often the kernel may say "ask again" before a page is left alone.
+const MOVE_TRIES: usize = 200;
 /// How many runs of slots may refuse a write before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
 /// Slots whose frames are dropped together.
@@ -165,48 +166,76 @@ impl WorkingSet {
     }
 
     /// Moves one run, in which every page is evictable or absent.
+    ///
+    /// The kernel's count of what it moved is not to be trusted when it stops early: with two threads moving parts of one
+    /// huge page it was seen (6.18) to say "nothing, ask again" after a page had gone. But it looks at the destination
+    /// first, and a free slot has no frames; so `EEXIST` says that the page at hand went before, and every page is
+    /// asked about until the answer is not "again".
     fn move_run(&self, extent: &LockedExtent<'_>, run: PageRange, slot: SlotNumber) -> u64 {
         let first_place = run.start().since(extent.number().first_page());
         let base = self.staging().range(slot).start();
         let mut moved = 0;
         let mut rest = run;
-        for _ in 0..MOVE_TRIES {
-            let place = first_place + rest.start().since(run.start());
-            let to = base.plus(place);
-            let (done, error) = if self.userfaultfd().features().contains(UffdFeatures::MOVE) {
-                // SAFETY: the extent is locked and its pages are not pinned, so no one but the program looks at them,
-                // and its accesses fault and wait. The slot's frames are ours and absent.
-                let progress = unsafe {
-                    self.userfaultfd().move_pages(
-                        to,
-                        rest,
-                        MoveMode::ALLOW_HOLES | MoveMode::DO_NOT_WAKE,
-                    )
-                };
-                match progress.error {
-                    // Executable memory cannot be moved to memory that is not.
-                    Some(Errno::INVAL) if progress.done_bytes == 0 => {
-                        self.copy_out(extent, rest, to)
-                    }
-                    error => (progress.done_pages(), error),
-                }
-            } else {
-                self.copy_out(extent, rest, to)
-            };
+        let mut tries = 0;
+        while !rest.is_empty() {
+            let to = base.plus(first_place + rest.start().since(run.start()));
+            let (done, error) = self.move_or_copy(extent, rest, to);
             moved += self.note_moved(extent, PageRange::new(rest.start(), done), slot);
             rest = PageRange::between(rest.start().plus(done), rest.end());
+            let first = PageRange::new(rest.start(), PageCount::new(rest.count().get().min(1)));
+            let behind_first = PageRange::between(first.end(), rest.end());
             match error {
                 None => break,
-                Some(Errno::AGAIN) => {}
-                Some(Errno::BADF | Errno::NOTTY | Errno::INVAL) if self.recover_descriptor() => {}
-                // Pinned by the kernel, shared with a child, or something else in its way: it stays, the next one goes.
-                Some(_) => rest = PageRange::between(rest.start().plus(PageCount::ONE), rest.end()),
-            }
-            if rest.is_empty() {
-                break;
+                Some(Errno::EXIST) => {
+                    moved += self.note_moved(extent, first, slot);
+                    rest = behind_first;
+                }
+                Some(Errno::AGAIN) if tries < MOVE_TRIES => {
+                    tries += 1;
+                    if tries > MOVE_TRIES / 2 {
+                        pagekeeper_sys::time::pause(core::time::Duration::from_micros(20));
+                    }
+                }
+                Some(Errno::BADF | Errno::NOTTY) if self.recover_descriptor() => {}
+                // Pinned by the kernel, shared with a child, or in its way for long: it stays, the next one goes.
+                Some(_) => {
+                    tries = 0;
+                    if is_resident(to) {
+                        moved += self.note_moved(extent, first, slot);
+                    }
+                    rest = behind_first;
+                }
             }
         }
         moved
+    }
+
+    /// One call for a run; pages done from its start, and why it stopped.
+    fn move_or_copy(
+        &self,
+        extent: &LockedExtent<'_>,
+        run: PageRange,
+        to: PageNumber,
+    ) -> (PageCount, Option<Errno>) {
+        if !self.userfaultfd().features().contains(UffdFeatures::MOVE) {
+            return self.copy_out(extent, run, to);
+        }
+        let is_there = |page: PageNumber| extent.entry(page).load().kind() == Kind::Present;
+        let holes = match run.pages().all(is_there) {
+            true => MoveMode::empty(),
+            false => MoveMode::ALLOW_HOLES,
+        };
+        // SAFETY: the extent is locked and its pages are not pinned, so no one but the program looks at them, and its
+        // accesses fault and wait. The slot's frames are ours.
+        let progress = unsafe {
+            self.userfaultfd()
+                .move_pages(to, run, holes | MoveMode::DO_NOT_WAKE)
+        };
+        match progress.error {
+            // Executable memory cannot be moved to memory that is not.
+            Some(Errno::INVAL) if progress.done_bytes == 0 => self.copy_out(extent, run, to),
+            error => (progress.done_pages(), error),
+        }
     }
 
     /// Without `UFFDIO_MOVE`: protect, copy, drop. Only on a synchronous write-protect descriptor is that safe:
@@ -517,6 +546,13 @@ impl WorkingSet {
     }
 }
 
+/// Whether a frame holds memory, as far as `mincore` can tell.
+fn is_resident(frame: PageNumber) -> bool {
+    let mut answer = [0];
+    let asked = pagemap::residence(PageRange::new(frame, PageCount::ONE), &mut answer);
+    asked.is_ok() && answer[0] & 1 != 0
+}
+
 /// Victims that keep pages; back in the queue when dropped.
 struct Kept<'set> {
     set: &'set WorkingSet,
@@ -569,7 +605,7 @@ fn lowest_bits(word: u64, count: u32) -> u64 {
 }
 
 /// The first run in `range` that may be moved by one call: present and evictable pages, holes between them allowed, ending
-/// before a page that has to stay, and with at most `most` pages in it.
+/// before a page that has to stay, and with at most `most` pages in it. Where a huge page may lie, no holes.
 fn next_run(extent: &LockedExtent<'_>, range: PageRange, most: u64) -> Option<PageRange> {
     let evictable = |page: &PageNumber| extent.entry(*page).load().is_evictable();
     let start = range.pages().find(evictable)?;
@@ -578,6 +614,9 @@ fn next_run(extent: &LockedExtent<'_>, range: PageRange, most: u64) -> Option<Pa
     for page in PageRange::between(start, range.end()).pages() {
         let entry = extent.entry(page).load();
         if entry.kind() != Kind::Present {
+            if extent.has_flag(HUGE) {
+                break;
+            }
             continue;
         }
         if !entry.is_evictable() || count == most {

@@ -1,4 +1,4 @@
-//! Pages held in memory for the kernel, and pages brought in ahead of time. User context.
+//! Pages held in memory for the kernel. User context.
 //!
 //! A system call that is given a page that is out fails with `EFAULT`, and one whose buffer leaves half way loses data. So
 //! the wrappers of `kernel_touch` bring the pages of a buffer in and pin them for the call: a pinned page is in the
@@ -277,21 +277,4 @@ pub(crate) fn admit(range: PageRange, want: Want) -> Result<(), PinRefused> {
         }
     }
     Ok(())
-}
-
-/// Brings pages in that will be needed; stops where the budget has no free frames.
-pub(crate) fn prefetch(arena: &Arena, range: PageRange) {
-    let _blocked = SignalsBlocked::new();
-    let set = arena.set();
-    let mut area = set.areas().take();
-    for page in range.pages() {
-        let entry = arena.entry(page).load();
-        let wanted = matches!(entry.kind(), Kind::Pool | Kind::File | Kind::Staged);
-        if !wanted || entry.is_busy() || !entry.rights().may_be_present() {
-            continue;
-        }
-        if bring_in(arena, page, Want::Read, &mut area) != Answer::Again {
-            continue;
-        }
-    }
 }

@@ -28,7 +28,7 @@ use pagekeeper_units::{
 use super::arena::Arena;
 use super::balance;
 use super::entry::Kind;
-use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED, extents_of};
+use super::extent::{EXTENT_PAGES, ExtentNumber, HUGE, LockedExtent, QUEUED, extents_of};
 use super::frames::Frames;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
@@ -416,6 +416,12 @@ impl WorkingSet {
                 .move_pages(first, zeros, MoveMode::DO_NOT_WAKE)
         };
         let done = PageRange::new(first, progress.done_pages());
+        if progress.error.is_some() {
+            // The kernel may have moved more than it says: nothing may be there that is not accounted for.
+            let rest = progress.rest_of(target);
+            // SAFETY: by their entries these pages are untouched, and their extents are locked.
+            let _ = unsafe { map::advise(rest, map::Advice::Discard) };
+        }
         for page in done.pages() {
             arena
                 .entry(page)
@@ -423,6 +429,7 @@ impl WorkingSet {
         }
         for extent in locked.iter().flatten() {
             let arrived = !extent.pages().intersection(done).is_empty();
+            extent.set_flag(HUGE);
             if arrived && !extent.set_flag(QUEUED) {
                 self.enqueue(extent.number(), false);
             }

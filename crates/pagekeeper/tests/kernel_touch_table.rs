@@ -1,0 +1,94 @@
+//! Walks the table of wrapped functions: each works on arguments that are out of memory, and each is really exported.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: calls libc's functions with pointers, which is what is tested"
+)]
+
+mod support;
+#[macro_use]
+mod touch_support;
+mod touch_cases;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use pagekeeper::kernel_touches;
+
+use touch_cases::Case;
+use touch_support::Paged;
+
+fn cases() -> BTreeMap<&'static str, Case> {
+    let mut map = BTreeMap::new();
+    for (name, case) in touch_cases::all() {
+        assert!(map.insert(name, case).is_none(), "two cases for {name}");
+    }
+    map
+}
+
+#[test]
+fn every_function_of_the_table_works_on_arguments_that_are_out() {
+    if !support::inline_works() {
+        return;
+    }
+    let cases = cases();
+    let mut paged = Paged::small();
+    let mut without = Vec::new();
+    for touch in kernel_touches() {
+        let Some(case) = cases.get(touch.name) else {
+            without.push(touch.name);
+            continue;
+        };
+        if touch.real().is_none() {
+            println!("{}: skipped, because this libc has none", touch.name);
+            continue;
+        }
+        println!("{}", touch.name);
+        paged.reset();
+        case(touch.name, &mut paged);
+        paged.out();
+    }
+    assert!(without.is_empty(), "functions without a case: {without:?}");
+}
+
+#[test]
+fn every_case_stands_in_the_table() {
+    let names: Vec<_> = kernel_touches().iter().map(|touch| touch.name).collect();
+    for name in cases().keys() {
+        assert!(
+            names.contains(name),
+            "{name} is tested but not in the table"
+        );
+    }
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(
+        sorted.len(),
+        names.len(),
+        "a name stands twice in the table"
+    );
+}
+
+#[test]
+fn every_name_of_the_table_leads_to_our_function() {
+    for touch in kernel_touches() {
+        let name = CString::new(touch.name).expect("a name");
+        // SAFETY: the loader answers with an address or null.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        if touch.real().is_some() {
+            assert_eq!(
+                found.addr(),
+                touch.wrapper(),
+                "{} leads past us for shared libraries",
+                touch.name
+            );
+        }
+        assert_ne!(
+            touch.real(),
+            Some(touch.wrapper()),
+            "{} would call itself",
+            touch.name
+        );
+    }
+}
