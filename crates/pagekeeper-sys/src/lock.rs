@@ -303,6 +303,9 @@ impl<T: ?Sized> DerefMut for BlockedGuard<'_, T> {
     }
 }
 
+/// Every signal but glibc's SIGSETXID (33).
+const ALL_BUT_SETXID: u64 = !(1 << 32);
+
 /// All signals of this thread are blocked while this value lives; then the mask is as it was.
 ///
 /// Two of them must be dropped in the reverse order of their making, as scopes do by themselves. While it
@@ -316,11 +319,14 @@ pub struct SignalsBlocked {
 }
 
 impl SignalsBlocked {
-    /// Blocks every signal that can be blocked. One system call, about 200 ns.
+    /// Blocks every signal that can be blocked but one. One system call, about 200 ns.
+    ///
+    /// The one is libc's own, by which it has every thread change its user and groups: a background thread that
+    /// blocked it for ever would make `setuid` and `setgroups` wait for ever.
     #[inline]
     pub fn new() -> Self {
         Self {
-            before: replace_signal_mask(u64::MAX),
+            before: replace_signal_mask(ALL_BUT_SETXID),
             not_send: PhantomData,
         }
     }

@@ -5,8 +5,7 @@ use core::ffi::c_int;
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use super::real::{Failure, errno, set_errno};
-use crate::engine::inline::fault::Want;
-use crate::engine::inline::pin::{self, PinRefused, Stretch};
+use crate::engine::inline::pin::{self, PinRefused, Stretch, Want};
 use crate::fork;
 use crate::registry::{self, Reading};
 
@@ -20,7 +19,10 @@ pub(super) fn active() -> bool {
 #[inline]
 pub(super) fn reaches<T: ?Sized>(pointer: *const T, length: usize) -> bool {
     let address = pointer.addr();
-    address >= PAGE_SIZE && length > 0 && active() && Reading::begin().touches_inline(pages_of(address, length))
+    address >= PAGE_SIZE
+        && length > 0
+        && active()
+        && Reading::begin().touches_inline(pages_of(address, length))
 }
 
 /// The pages of `length` (not 0) bytes at `address`; cut off at the end of the address space.
@@ -62,7 +64,12 @@ pub(super) enum Piece {
 pub(super) fn first_piece(pointer: *const u8, length: usize, want: Want) -> Piece {
     let address = pointer.addr();
     let inside_page = address % PAGE_SIZE;
-    let bytes = |pages: u64| (pages as usize).saturating_mul(PAGE_SIZE).saturating_sub(inside_page).min(length);
+    let bytes = |pages: u64| {
+        (pages as usize)
+            .saturating_mul(PAGE_SIZE)
+            .saturating_sub(inside_page)
+            .min(length)
+    };
     match pin::first_stretch(pages_of(address, length), want) {
         Stretch::Foreign(count) => Piece::Foreign(bytes(count.get())),
         Stretch::Forbidden => Piece::Forbidden,

@@ -1,14 +1,18 @@
 //! The functions that ours stand in front of.
 //!
-//! Found by `dlsym(RTLD_NEXT)` at the first call and remembered. All of them are looked up when the first inline engine
-//! starts ([`resolve_all`]), so that nothing is looked up later in a signal handler or under somebody's lock. (Finding a
-//! name that exists allocates nothing in glibc 2.34 and later.) Without an answer, as in a static program, the system
-//! call itself is made where there is one.
+//! Found by `dlsym(RTLD_NEXT)` and remembered. The first call of any of them, which comes early in a program's life, looks
+//! all of them up, so that nothing is looked up later in a signal handler or under somebody's lock. (Finding a
+//! name that exists allocates nothing in glibc 2.34 and later.) In a static program nobody stands behind us and the
+//! loader cannot be asked: there the whole module is left out (`target-feature=+crt-static`). A name that an older
+//! glibc lacks fails with `ENOSYS`.
 
-#![allow(unsafe_code, reason = "UNSAFETY: asks the loader, reads and writes errno")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: asks the loader, reads and writes errno"
+)]
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Where a real function is, once found.
 pub(crate) struct Slot {
@@ -20,18 +24,35 @@ pub(crate) struct Slot {
 impl Slot {
     /// `name` ends in a zero byte.
     pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name, address: AtomicPtr::new(core::ptr::null_mut()) }
+        Self {
+            name,
+            address: AtomicPtr::new(core::ptr::null_mut()),
+        }
     }
 
     /// The real function's address; null when there is none.
     #[inline]
     pub(crate) fn address(&self) -> *mut c_void {
         let address = self.address.load(Ordering::Relaxed);
-        if address.is_null() { self.find() } else { address }
+        if address.is_null() {
+            self.find()
+        } else {
+            address
+        }
     }
 
     #[cold]
     fn find(&self) -> *mut c_void {
+        let address = self.look_up();
+        if !ALL_FOUND.swap(true, Ordering::Relaxed) {
+            for touch in super::table() {
+                touch.slot.look_up();
+            }
+        }
+        address
+    }
+
+    fn look_up(&self) -> *mut c_void {
         let Ok(name) = CStr::from_bytes_with_nul(self.name.as_bytes()) else {
             return core::ptr::null_mut();
         };
@@ -44,12 +65,8 @@ impl Slot {
     }
 }
 
-/// Looks up every function of the table.
-pub(crate) fn resolve_all() {
-    for touch in super::table() {
-        touch.slot.address();
-    }
-}
+/// Whether the whole table was looked up.
+static ALL_FOUND: AtomicBool = AtomicBool::new(false);
 
 /// This thread's errno.
 #[inline]

@@ -2,15 +2,18 @@
 //!
 //! Fresh mappings, not `malloc`: most of the wrapped functions may be called in signal handlers.
 
-#![allow(unsafe_code, reason = "UNSAFETY: copies bytes between the caller's memory and the stand-in")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: copies bytes between the caller's memory and the stand-in"
+)]
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{c_char, c_int};
 
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment};
 use pagekeeper_units::{ByteCount, PAGE_SIZE};
 
 use super::reach::{admit, pages_of};
-use crate::engine::inline::fault::Want;
+use crate::engine::inline::pin::Want;
 
 /// The longest path that the kernel takes, its zero byte included.
 const PATH_MAX: usize = libc::PATH_MAX as usize;
@@ -27,14 +30,22 @@ impl Scratch {
             return Ok(Self { memory: None });
         }
         let pages = ByteCount::new(length as u64).pages();
-        map::reserve(pages, Access::READ_WRITE, Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED)
-            .map(|memory| Self { memory: Some(memory) })
-            .map_err(|errno| errno.raw_os_error())
+        map::reserve(
+            pages,
+            Access::READ_WRITE,
+            Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED,
+        )
+        .map(|memory| Self {
+            memory: Some(memory),
+        })
+        .map_err(|errno| errno.raw_os_error())
     }
 
     /// Its first byte; a page boundary.
     pub(super) fn start(&self) -> *mut u8 {
-        self.memory.as_ref().map_or(core::ptr::dangling_mut(), |memory| memory.base().cast_mut())
+        self.memory
+            .as_ref()
+            .map_or(core::ptr::dangling_mut(), |memory| memory.base())
     }
 }
 
@@ -69,7 +80,11 @@ pub(super) struct StandIns {
 
 impl StandIns {
     pub(super) const fn new() -> Self {
-        Self { scratch: [const { None }; MOST], results: [None; MOST], count: 0 }
+        Self {
+            scratch: [const { None }; MOST],
+            results: [None; MOST],
+            count: 0,
+        }
     }
 
     fn place(&mut self, length: usize) -> Result<*mut u8, c_int> {
@@ -84,7 +99,11 @@ impl StandIns {
     ///
     /// # Safety
     /// What of the bytes lies outside of paged memory must be readable.
-    pub(super) unsafe fn input(&mut self, caller: *const u8, length: usize) -> Result<*mut u8, c_int> {
+    pub(super) unsafe fn input(
+        &mut self,
+        caller: *const u8,
+        length: usize,
+    ) -> Result<*mut u8, c_int> {
         admit(caller, length, Want::Read)?;
         let stand_in = self.place(length)?;
         // SAFETY: readable: the inline pages were looked at, the rest is the caller's promise.
@@ -96,7 +115,11 @@ impl StandIns {
     ///
     /// # Safety
     /// What of the bytes lies outside of paged memory must be writable.
-    pub(super) unsafe fn output(&mut self, caller: *mut u8, length: usize) -> Result<*mut u8, c_int> {
+    pub(super) unsafe fn output(
+        &mut self,
+        caller: *mut u8,
+        length: usize,
+    ) -> Result<*mut u8, c_int> {
         admit(caller, length, Want::Write)?;
         // Twice the bytes: the second half stays as it was, to find out what changed.
         let stand_in = self.place(length.checked_mul(2).ok_or(libc::EFAULT)?)?;
@@ -106,7 +129,11 @@ impl StandIns {
             copy(stand_in, stand_in.add(length), length);
         }
         if let Some(result) = self.results.iter_mut().find(|result| result.is_none()) {
-            *result = Some(Part { caller, stand_in, length });
+            *result = Some(Part {
+                caller,
+                stand_in,
+                length,
+            });
         }
         Ok(stand_in)
     }
@@ -145,7 +172,10 @@ impl StandIns {
             for index in 0..part.length {
                 // SAFETY: `output` made the stand-in of two halves and looked at the caller's bytes.
                 unsafe {
-                    let (now, before) = (*part.stand_in.add(index), *part.stand_in.add(part.length + index));
+                    let (now, before) = (
+                        *part.stand_in.add(index),
+                        *part.stand_in.add(part.length + index),
+                    );
                     if now != before {
                         part.caller.add(index).write(now);
                     }
@@ -177,11 +207,12 @@ pub(super) unsafe fn string_length(start: *const u8, most: usize) -> Result<usiz
     Ok(length)
 }
 
-/// A C string as bytes with its zero.
-///
-/// # Safety
-/// A string that stays as it is while the answer is used.
-pub(super) unsafe fn bytes_of<'text>(text: *const c_char) -> &'text [u8] {
-    // SAFETY: passed on.
-    unsafe { CStr::from_ptr(text) }.to_bytes_with_nul()
+/// The length of a string that a function will change in place, with its zero; one byte where it cannot be read, so that
+/// looking at that byte fails as the kernel would.
+pub(super) fn mutable_text(start: *const c_char) -> usize {
+    if start.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller of the wrapped function promised a string.
+    unsafe { string_length(start.cast(), PATH_MAX) }.map_or(1, |length| (length + 1).min(PATH_MAX))
 }

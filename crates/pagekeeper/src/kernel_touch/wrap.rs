@@ -12,7 +12,7 @@
 
 /// A family's table and slots: `rows! { "family"; name: "what"; ... }`. The slots are `slots::name`.
 macro_rules! rows {
-    ($family:literal; $($name:ident: $what:literal;)*) => {
+    ($family:literal; $($name:ident: $what:expr;)*) => {
         pub(super) mod slots {
             $(
                 #[allow(non_upper_case_globals, reason = "named as the function is")]
@@ -53,7 +53,7 @@ macro_rules! touches {
     ($family:literal; $(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $result:ty { $($how:ident $what:ident $([$length:expr])?),* $(,)? }
     )*) => {
-        $crate::kernel_touch::wrap::rows! { $family; $($name: concat_actions!($($how $what),*);)* }
+        $crate::kernel_touch::wrap::rows! { $family; $($name: concat!($(stringify!($how), " ", stringify!($what), " "),*);)* }
         $($crate::kernel_touch::wrap::touch! {
             fn $name($($argument: $type),*) -> $result { $($how $what $([$length])?),* }
         })*
@@ -93,32 +93,41 @@ macro_rules! touch {
 
 /// Whether an argument reaches paged memory.
 macro_rules! reaches_argument {
-    (path $pointer:ident) => { $crate::kernel_touch::reach::reaches($pointer, libc::PATH_MAX as usize) };
-    (text $pointer:ident) => { $crate::kernel_touch::reach::reaches($pointer, libc::PATH_MAX as usize) };
-    ($how:ident $pointer:ident) => {
-        $crate::kernel_touch::reach::reaches($pointer, $crate::kernel_touch::wrap::size_behind($pointer))
+    (path $pointer:ident) => {
+        $crate::kernel_touch::reach::reaches($pointer, libc::PATH_MAX as usize)
     };
-    ($how:ident $pointer:ident [$length:expr]) => { $crate::kernel_touch::reach::reaches($pointer, $length) };
+    (text $pointer:ident) => {
+        $crate::kernel_touch::reach::reaches($pointer, libc::PATH_MAX as usize)
+    };
+    ($how:ident $pointer:ident) => {
+        $crate::kernel_touch::reach::reaches(
+            $pointer,
+            $crate::kernel_touch::wrap::size_behind($pointer),
+        )
+    };
+    ($how:ident $pointer:ident [$length:expr]) => {
+        $crate::kernel_touch::reach::reaches($pointer, $length)
+    };
 }
 
 /// A stand-in for an argument that may be null, outside or inside.
 macro_rules! stand_in {
     ($all:ident, path $pointer:ident) => {
-        if $pointer.is_null() { Ok($pointer) } else { $all.path($pointer.cast::<u8>()).map(|at| at.cast_const().cast()) }
+        if $pointer.is_null() { Ok($pointer) } else { $all.path($pointer.cast::<u8>()).map(|at| at as _) }
     };
     ($all:ident, text $pointer:ident) => {
-        if $pointer.is_null() { Ok($pointer) } else { $all.text($pointer.cast::<u8>()).map(|at| at.cast_const().cast()) }
+        if $pointer.is_null() { Ok($pointer) } else { $all.text($pointer.cast::<u8>()).map(|at| at as _) }
     };
     ($all:ident, read $pointer:ident) => {
-        stand_in!($all, read $pointer [$crate::kernel_touch::wrap::size_behind($pointer)])
+        $crate::kernel_touch::wrap::stand_in!($all, read $pointer [$crate::kernel_touch::wrap::size_behind($pointer)])
     };
     ($all:ident, fill $pointer:ident) => {
-        stand_in!($all, fill $pointer [$crate::kernel_touch::wrap::size_behind($pointer)])
+        $crate::kernel_touch::wrap::stand_in!($all, fill $pointer [$crate::kernel_touch::wrap::size_behind($pointer)])
     };
     ($all:ident, read $pointer:ident [$length:expr]) => {{
         let length: usize = $length;
         if $crate::kernel_touch::reach::reaches($pointer, length) {
-            $all.input($pointer.cast::<u8>(), length).map(|at| at.cast_const().cast())
+            $all.input($pointer.cast::<u8>(), length).map(|at| at as _)
         } else {
             Ok($pointer)
         }
@@ -126,7 +135,7 @@ macro_rules! stand_in {
     ($all:ident, fill $pointer:ident [$length:expr]) => {{
         let length: usize = $length;
         if $crate::kernel_touch::reach::reaches($pointer, length) {
-            $all.output($pointer.cast::<u8>(), length).map(|at| at.cast())
+            $all.output($pointer.cast::<u8>(), length).map(|at| at as _)
         } else {
             Ok($pointer)
         }
