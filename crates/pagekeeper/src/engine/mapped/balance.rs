@@ -187,6 +187,17 @@ impl Core {
         }
     }
 
+    /// Gives space of closed pieces back to the file system, without the mutex.
+    fn punch_retired(&self) {
+        loop {
+            let Some((run, file)) = self.book().files.next_retired() else {
+                return;
+            };
+            let result = file.punch(run.place.offset(0), run.bytes());
+            self.book().files.was_punched(run, result);
+        }
+    }
+
     pub(super) fn levels(&self) -> Levels {
         Levels::of(&self.book())
     }
@@ -277,6 +288,7 @@ impl Balancer {
             (Levels::of(&book), book.file_pieces == 0)
         };
         let balance = &core.balance;
+        core.punch_retired();
         if is_idle {
             balance.note(0, 0, levels);
             return LONGEST_SLEEP * 4;

@@ -28,6 +28,8 @@ pub(super) struct Files {
     members: Vec<Member>,
     /// Pieces that may be taken in each file.
     most: u64,
+    /// Places of no use any more, whose space has not been given back yet.
+    retired: Vec<Run>,
     /// Why a file gave no more space, last time.
     refusal: Option<Errno>,
 }
@@ -39,6 +41,13 @@ pub(super) struct Run {
     pub(super) pieces: u64,
 }
 
+impl Run {
+    /// Its length.
+    pub(super) fn bytes(self) -> u64 {
+        self.pieces * PIECE_BYTES
+    }
+}
+
 impl Files {
     /// `most` is the largest size of each file.
     pub(super) fn new(paths: Vec<PathBuf>, most: PageCount, allow_ram_disk: bool) -> Self {
@@ -48,6 +57,7 @@ impl Files {
             allow_ram_disk,
             members: Vec::new(),
             most,
+            retired: Vec::new(),
             refusal: None,
         }
     }
@@ -76,10 +86,13 @@ impl Files {
 
     /// Pieces in use in all files.
     pub(super) fn taken_pieces(&self) -> u64 {
+        let taken = |member: &Member| member.places.taken().saturating_sub(1);
+        let retired: u64 = self.retired.iter().map(|run| run.pieces).sum();
         self.members
             .iter()
-            .map(|member| member.places.taken().saturating_sub(1))
-            .sum()
+            .map(taken)
+            .sum::<u64>()
+            .saturating_sub(retired)
     }
 
     /// Bytes that the tables take, about.
@@ -155,13 +168,39 @@ impl Files {
         }
     }
 
-    /// Places are of no use any more: their space goes back to the file system.
+    /// Places are of no use any more: their space is to go back to the file system. That takes a
+    /// millisecond a piece, so the balancer does it.
     pub(super) fn give_back(&mut self, runs: &[Run]) {
-        for &run in runs {
-            if let Some(member) = self.members.get_mut(usize::from(run.place.file)) {
-                give_back_in(member, run);
-            }
+        self.retired.extend_from_slice(runs);
+    }
+
+    /// A run whose space is to be given back with [`PageFile::punch`], and the file it lies in. Say then
+    /// how that went.
+    pub(super) fn next_retired(&mut self) -> Option<(Run, Arc<PageFile>)> {
+        let run = self.retired.pop()?;
+        let member = self.members.get(usize::from(run.place.file))?;
+        Some((run, Arc::clone(&member.file)))
+    }
+
+    /// The space of a run was given back, or not. If not, it stays allocated, no more: the file is gone with the
+    /// process at the latest. But then its bytes are not zero, and its slots must not be used again.
+    pub(super) fn was_punched(&mut self, run: Run, result: Result<(), Errno>) {
+        if let Some(member) = self.members.get_mut(usize::from(run.place.file))
+            && result.is_ok()
+        {
+            give_back_slots(member, run);
         }
+    }
+
+    /// Gives all space back now. Says whether there was any.
+    pub(super) fn punch_retired(&mut self) -> bool {
+        let mut any = false;
+        while let Some((run, file)) = self.next_retired() {
+            let result = file.punch(run.place.offset(0), run.bytes());
+            self.was_punched(run, result);
+            any = true;
+        }
+        any
     }
 
     fn open_next(&mut self) -> Result<(), EngineError> {
@@ -186,15 +225,13 @@ impl Files {
 }
 
 fn give_back_in(member: &mut Member, run: Run) {
-    // A failure leaves space allocated, no more: the file is gone with the process at the latest. But then
-    // the bytes are not zero, and the slots must not be used again.
-    if member
-        .file
-        .punch(run.place.offset(0), run.pieces * PIECE_BYTES)
-        .is_ok()
-    {
-        for slot in run.place.slot..run.place.slot + run.pieces as u32 {
-            member.places.give_back(slot);
-        }
+    if member.file.punch(run.place.offset(0), run.bytes()).is_ok() {
+        give_back_slots(member, run);
+    }
+}
+
+fn give_back_slots(member: &mut Member, run: Run) {
+    for slot in run.place.slot..run.place.slot + run.pieces as u32 {
+        member.places.give_back(slot);
     }
 }

@@ -14,6 +14,7 @@
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
 //! | [`balance`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
+//! | [`thread`], [`on_demand`] | the engine's own threads |
 //! | [`look`] | where pages are, figures |
 //!
 //! # What counts against the budget
@@ -32,6 +33,7 @@
 //!   gap behind it), and by runs of pages that are read-only, executable, or (private, with contents) without
 //!   access. Where the kernel lacks markers (before 6.13, for files 6.15) every run of committed pages is a
 //!   mapping, so that `vm.max_map_count` (65,530) is met at about 32,000 runs: a clean refusal.
+//! * A closed file piece gives its space back in the background, or at once when space is wanted.
 //! * `mlockall`: pieces are unlocked again where the lock is in the way (markers, trimming).
 //! * A child made by fork does not have the ranges (`MADV_DONTFORK`).
 //! * Execute rights on file pieces need a page file on a file system that is not mounted `noexec`.

@@ -131,7 +131,9 @@ impl Book {
         count: u64,
     ) -> Result<Vec<Run>, EngineError> {
         self.files.take(first, count).or_else(|error| {
-            if self.close_empties(kernel, None) {
+            let closed = self.close_empties(kernel, None);
+            let punched = self.files.punch_retired();
+            if closed || punched {
                 self.files.take(first, count)
             } else {
                 Err(error)
