@@ -123,10 +123,16 @@ impl Shared {
         let start = state.next.next_multiple_of(size.min(LARGE as u64));
         let end = start + size;
         if end > state.committed {
-            let wanted = (state.committed + STEP).max(end).next_multiple_of(PAGE_SIZE as u64);
+            let wanted = (state.committed + STEP)
+                .max(end)
+                .next_multiple_of(PAGE_SIZE as u64);
             let least = end.next_multiple_of(PAGE_SIZE as u64);
             let from = state.committed;
-            let commit = |to: u64| self.small.commit(from..to, Protection::READ_WRITE).map(|()| to);
+            let commit = |to: u64| {
+                self.small
+                    .commit(from..to, Protection::READ_WRITE)
+                    .map(|()| to)
+            };
             state.committed = commit(wanted).or_else(|_| commit(least)).ok()?;
         }
         state.next = end;
@@ -185,7 +191,10 @@ unsafe impl Allocator for PagedAllocator {
         };
         let address = address.ok_or(AllocError)?;
         let pointer = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(address));
-        Ok(NonNull::slice_from_raw_parts(pointer.ok_or(AllocError)?, size))
+        Ok(NonNull::slice_from_raw_parts(
+            pointer.ok_or(AllocError)?,
+            size,
+        ))
     }
 
     unsafe fn deallocate(&self, pointer: NonNull<u8>, layout: Layout) {
@@ -211,17 +220,30 @@ mod tests {
 
     #[test]
     fn classes_hold_what_they_are_asked_for() {
-        for (size, align) in [(1, 1), (16, 8), (17, 1), (100, 64), (4096, 4096), (200_000, 8)] {
+        for (size, align) in [
+            (1, 1),
+            (16, 8),
+            (17, 1),
+            (100, 64),
+            (4096, 4096),
+            (200_000, 8),
+        ] {
             let layout = Layout::from_size_align(size, align).expect("valid");
             let block = SMALLEST << class_of(layout).expect("small");
-            assert!(block >= size && block.is_multiple_of(align), "{size} {align} {block}");
+            assert!(
+                block >= size && block.is_multiple_of(align),
+                "{size} {align} {block}"
+            );
         }
         assert_eq!(class_of(Layout::new::<[u8; LARGE]>()), None);
     }
 
     #[test]
     fn collections_grow_and_give_back() {
-        let space = Space::builder().ram(ByteCount::mib(8)).build().expect("a space");
+        let space = Space::builder()
+            .ram(ByteCount::mib(8))
+            .build()
+            .expect("a space");
         let allocator = PagedAllocator::new(&space).expect("address space");
         let mut lists: std::vec::Vec<Vec<u32, PagedAllocator>> = std::vec::Vec::new();
         for list in 0..500_u32 {
@@ -233,7 +255,11 @@ mod tests {
         let mut large = Vec::new_in(allocator.clone());
         large.resize(10 << 20, 7_u8);
         for (list, numbers) in (0..500_u32).filter(|list| list * 7 % 2 == 0).zip(&lists) {
-            assert!((0..list * 7).zip(numbers).all(|(number, found)| *found == number ^ list));
+            assert!(
+                (0..list * 7)
+                    .zip(numbers)
+                    .all(|(number, found)| *found == number ^ list)
+            );
         }
         assert!(large.iter().all(|byte| *byte == 7));
         let before = space.status().committed;

@@ -16,7 +16,7 @@ use pagekeeper::{
     Settings, Space,
 };
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, next, run_again, seed, space, words,
+    PAGE, check_page, committed, inline_works, is_child, next, run_again_with, seed, space, words,
     write_page,
 };
 
@@ -353,9 +353,10 @@ fn a_wrong_access_kills_by_sigsegv_on_every_engine() {
         return;
     }
     on_every_engine(|engine| {
-        // SAFETY: the variable is only read by the child that is started next.
-        unsafe { std::env::set_var("ENGINE", engine.name()) };
-        let (status, text) = run_again("a_wrong_access_kills_by_sigsegv_on_every_engine");
+        let (status, text) = run_again_with(
+            "a_wrong_access_kills_by_sigsegv_on_every_engine",
+            &[("ENGINE", engine.name())],
+        );
         assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
         assert!(
             text.contains("write at 0x") && text.contains("committed, READONLY"),
@@ -385,12 +386,11 @@ fn nothing_is_left_behind_by_kill() {
         if engine == "inline" && !inline_works() {
             continue;
         }
-        // SAFETY: the variables are only read by the child that is started next.
-        unsafe {
-            std::env::set_var("ENGINE", engine);
-            std::env::set_var("TMPDIR", folder.path());
-        }
-        let (status, text) = run_again("nothing_is_left_behind_by_kill");
+        let place = folder.path().to_string_lossy().into_owned();
+        let (status, text) = run_again_with(
+            "nothing_is_left_behind_by_kill",
+            &[("ENGINE", engine), ("TMPDIR", &place)],
+        );
         assert_eq!(status.signal(), Some(libc::SIGKILL), "{text}");
         let left: Vec<_> = std::fs::read_dir(folder.path()).expect("there").collect();
         assert!(left.is_empty(), "{left:?}");
@@ -423,4 +423,103 @@ fn bad_settings_are_refused_with_what_to_change() {
             .page_file_maximum(ByteCount::mib(1)),
         "above its maximum",
     );
+}
+
+#[test]
+fn closing_every_descriptor_loses_nothing() {
+    if is_child() {
+        let engine: EngineKind = std::env::var("ENGINE")
+            .expect("set")
+            .parse()
+            .expect("a name");
+        let space = small(engine);
+        let reservation = committed(&space, ByteCount::mib(32));
+        for page in 0..8192 {
+            write_page(&reservation, page, 1);
+        }
+        // SAFETY: the bare system call, past any wrapper, as a daemon's start-up might make it.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        assert_eq!(closed, 0);
+        // Numbers that were ours may be the program's now.
+        let files: Vec<_> = (0..20)
+            .map(|_| std::fs::File::open("/dev/null").expect("a descriptor"))
+            .collect();
+        for page in 0..8192 {
+            check_page(&reservation, page, 1);
+            write_page(&reservation, page, 2);
+        }
+        for page in 0..8192 {
+            check_page(&reservation, page, 2);
+        }
+        drop(files);
+        println!("nothing lost");
+        return;
+    }
+    on_every_engine(|engine| {
+        let (status, text) = run_again_with(
+            "closing_every_descriptor_loses_nothing",
+            &[("ENGINE", engine.name())],
+        );
+        assert!(
+            status.success() && text.contains("nothing lost"),
+            "{engine}: {text}"
+        );
+    });
+}
+
+#[test]
+fn switched_off_features_have_twins_and_inline_says_what_it_lacks() {
+    if is_child() {
+        let engine: EngineKind = std::env::var("ENGINE")
+            .expect("set")
+            .parse()
+            .expect("a name");
+        match Space::builder()
+            .ram(ByteCount::mib(8))
+            .engine(engine)
+            .build()
+        {
+            Ok(space) => {
+                let reservation = committed(&space, ByteCount::mib(32));
+                for page in 0..8192 {
+                    write_page(&reservation, page, 1);
+                }
+                for page in 0..8192 {
+                    check_page(&reservation, page, 1);
+                }
+                println!("works");
+            }
+            Err(error) => println!("refused: {error}"),
+        }
+        return;
+    }
+    let cases = [
+        (
+            EngineKind::Inline,
+            "userfaultfd",
+            "switched off by PAGEKEEPER_DISABLE",
+        ),
+        (EngineKind::Inline, "move", "works"),
+        (EngineKind::Inline, "io_uring,direct_io", "works"),
+        (
+            EngineKind::Mapped,
+            "userfaultfd,io_uring,cachestat",
+            "works",
+        ),
+        (EngineKind::Mapped, "guard", "works"),
+    ];
+    let inline = inline_works();
+    for (engine, disabled, expected) in cases {
+        if engine == EngineKind::Inline && !inline {
+            continue;
+        }
+        let (status, text) = run_again_with(
+            "switched_off_features_have_twins_and_inline_says_what_it_lacks",
+            &[("ENGINE", engine.name()), ("PAGEKEEPER_DISABLE", disabled)],
+        );
+        assert!(
+            status.success() && text.contains(expected),
+            "{engine} without {disabled}: {text}"
+        );
+    }
 }

@@ -1,10 +1,11 @@
 //! From an open file to a way of transfer: past the page cache or through it, by rings or calls.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::disk::{BlockIo, Positioned, Uring};
 use pagekeeper_sys::file::{DirectIo, probe_direct, set_direct};
+use pagekeeper_sys::handle::Handle;
 
 use super::{DirectIoChoice, IoChoice, PageFileSettings};
 
@@ -17,38 +18,47 @@ const RING_ENTRIES: u32 = 64;
 #[derive(Debug)]
 pub struct Opened {
     /// For allocating space.
-    pub file: OwnedFd,
+    pub file: Handle,
     /// For transfers. Has a descriptor of its own.
     pub disk: Box<dyn BlockIo>,
     /// Whether transfers go past the page cache.
     pub direct: bool,
 }
 
-/// Makes a disk of a new, empty page file. The library puts its own in to move descriptors out of
-/// the way of `close_range` and to hold second references; tests put failing disks in.
+/// Makes a disk of a new, empty page file. Tests put failing disks in.
 pub type Opener = Box<dyn Fn(OwnedFd, &PageFileSettings) -> Result<Opened, Errno> + Send + Sync>;
 
-/// The usual [`Opener`]: direct I/O and rings as the settings say and the kernel allows.
+/// The usual [`Opener`]: direct I/O and rings as the settings say and the kernel allows. Descriptors are kept safe from a
+/// program that closes or replaces them, as far as the process has numbers for that.
 ///
 /// # Errors
 /// `EMFILE` without descriptors. A refusal of direct I/O or rings is no error: there is the other
 /// way.
 pub fn open_disk(file: OwnedFd, settings: &PageFileSettings) -> Result<Opened, Errno> {
-    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let copy = |file: &OwnedFd| {
+        let copied = file.as_fd().try_clone_to_owned();
+        copied.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
     let direct = settings.direct_io == DirectIoChoice::WhenPossible
         && probe_direct(&file, 0) == DirectIo::Works
         && set_direct(&file, true).is_ok();
-    let transfers = file.try_clone().map_err(errno)?;
     let ring = match settings.io {
-        IoChoice::RingWhenPossible => {
-            let ours = transfers.try_clone().map_err(errno)?;
-            Uring::new(ours, RINGS, RING_ENTRIES).ok()
-        }
+        IoChoice::RingWhenPossible => Uring::new(copy(&file)?, RINGS, RING_ENTRIES).ok(),
         IoChoice::Positioned => None,
     };
+    // Where no high number is left, an ordinary one has to do.
     let disk: Box<dyn BlockIo> = match ring {
-        Some(ring) => Box::new(ring),
-        None => Box::new(Positioned::new(transfers)),
+        Some(mut ring) => {
+            let _ = ring.keep();
+            Box::new(ring)
+        }
+        None => {
+            let mut transfers = Handle::from(copy(&file)?);
+            let _ = transfers.keep();
+            Box::new(Positioned::new(transfers))
+        }
     };
+    let mut file = Handle::from(file);
+    let _ = file.keep();
     Ok(Opened { file, disk, direct })
 }

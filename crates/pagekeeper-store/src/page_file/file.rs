@@ -1,10 +1,10 @@
 //! One page file: its slots, their checksums, its counters.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::disk::BlockIo;
+use pagekeeper_sys::handle::Handle;
 use pagekeeper_sys::map::ZeroedTable;
 use pagekeeper_units::PAGE_SIZE;
 
@@ -17,7 +17,7 @@ use crate::sync::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Relaxed};
 #[derive(Debug)]
 pub(super) struct PageFile {
     pub(super) place: PathBuf,
-    pub(super) file: OwnedFd,
+    pub(super) file: Handle,
     pub(super) disk: Box<dyn BlockIo>,
     pub(super) direct: bool,
     pub(super) slots: SlotMap,

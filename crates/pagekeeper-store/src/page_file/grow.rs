@@ -116,6 +116,11 @@ impl PageFile {
             return (from, None);
         }
         let (start, length) = (Self::offset(from), Self::offset(count));
+        // The number may stand for a file of the program's by now, which must not grow for us.
+        if self.file.take_back_if_lost().is_err() {
+            let (place, errno) = (self.place.clone(), Errno::BADF);
+            return (from, Some(PageFileError::Kernel { place, errno }));
+        }
         if let Some(refusal) = self.foresee_refusal(start, length) {
             return (from, Some(refusal));
         }

@@ -5,7 +5,7 @@
 //! it; nothing is allocated or freed there, because whoever takes a file away waits until nobody
 //! else holds it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -213,7 +213,8 @@ impl PageFiles {
     pub fn clone_descriptor(&self, id: PageFileId) -> Result<OwnedFd, PageFileError> {
         let file = self.file(id).ok_or(PageFileError::NotThere(id))?;
         file.file
-            .try_clone()
+            .as_fd()
+            .try_clone_to_owned()
             .map_err(|error| PageFileError::Kernel {
                 place: file.place.clone(),
                 errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),

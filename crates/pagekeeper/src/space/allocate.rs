@@ -20,7 +20,7 @@ impl Shared {
     /// Reserves, and commits too if the request says so. Windows: `VirtualAlloc(MEM_RESERVE [| MEM_COMMIT])`.
     pub(crate) fn reserve(&self, wanted: &ReserveRequest) -> Result<PageRange, Error> {
         let request = Request::new("reserve", wanted.at.unwrap_or(0), wanted.size);
-        let mut core = self.core();
+        let mut core = self.enter(request)?;
         let plan = match core.model.plan_reserve(wanted) {
             Err(Refusal::NoHole { pages }) => {
                 core.open_arena(request, wanted.engine, pages)?;
@@ -52,7 +52,7 @@ impl Shared {
     /// Decommits or releases. Windows: `VirtualFree`.
     pub(crate) fn free(&self, address: u64, size: u64, how: FreeRequest) -> Result<(), Error> {
         let request = Request::new("free", address, size);
-        let mut core = self.core();
+        let mut core = self.enter(request)?;
         let plan = core
             .model
             .plan_free(address, size, how, self.is_strict())

@@ -54,7 +54,7 @@ impl Shared {
         protection: Protection,
     ) -> Result<(), Error> {
         let request = Request::new("commit", address, size);
-        let mut core = self.core();
+        let mut core = self.enter(request)?;
         let plan = core
             .model
             .plan_commit(address, size, protection)
@@ -74,7 +74,7 @@ impl Shared {
         protection: Protection,
     ) -> Result<Protection, Error> {
         let request = Request::new("protect", address, size);
-        let mut core = self.core();
+        let mut core = self.enter(request)?;
         let plan = core
             .model
             .plan_protect(address, size, protection)

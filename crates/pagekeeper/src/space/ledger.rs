@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use pagekeeper_model::EngineTag;
 use pagekeeper_store::page_file::{PageFileError, PageFiles};
+use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use super::Request;
@@ -154,7 +155,7 @@ impl Ledger {
                 let settings = self.mapped_settings(ram);
                 MappedEngine::new(settings).map_err(|cause| request.failed(cause))?
             }
-            EngineKind::Resident => ResidentEngine::new(self.ram, MappedSwitches::default())
+            EngineKind::Resident => ResidentEngine::new(self.ram, mapped_switches())
                 .map_err(|cause| request.failed(cause))?,
         };
         let promisable = promisable(kind, ram, self.anonymous_share_percent);
@@ -177,7 +178,7 @@ impl Ledger {
             places: usage.into_iter().map(|file| file.place).collect(),
             maximum_file: maximum.unwrap_or_default(),
             allow_ram_disk: self.allow_ram_disk,
-            switches: MappedSwitches::default(),
+            switches: mapped_switches(),
         }
     }
 
@@ -217,9 +218,6 @@ impl Ledger {
         tag: EngineTag,
         more: PageCount,
     ) -> Result<(), Error> {
-        if crate::fork::is_child() {
-            return Err(request.failed(EngineError::ForkedChild));
-        }
         let Some(Some(account)) = self.accounts.get(tag.0 as usize) else {
             return Ok(());
         };
@@ -366,6 +364,15 @@ impl Ledger {
             account.engine.set_budget(EngineBudget { ram: share });
         }
         Ok(())
+    }
+}
+
+/// What `PAGEKEEPER_DISABLE` leaves of the features that the mapped engine uses.
+fn mapped_switches() -> MappedSwitches {
+    let switches = Switches::from_environment().unwrap_or_default();
+    MappedSwitches {
+        markers: !switches.is_off(Feature::Guard),
+        cachestat: !switches.is_off(Feature::Cachestat),
     }
 }
 

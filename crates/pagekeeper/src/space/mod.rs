@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
 use pagekeeper_store::page_file::{PageFileError, PageFiles};
+use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use self::ledger::Ledger;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     number: u64,
     core: Mutex<Core>,
     files: Arc<PageFiles>,
+    /// The budget that was asked for last, in pages; a control group may hold it below that.
+    wanted_ram: AtomicU64,
     settings: Settings,
     callbacks: Callbacks,
     low_memory: watch::LowMemory,
@@ -80,7 +83,14 @@ impl Space {
         Settings::default()
     }
 
-    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(mut settings: Settings) -> Result<Self, Error> {
+        let switches = Switches::from_environment().unwrap_or_default();
+        if switches.is_off(Feature::IoUring) {
+            settings = settings.without_io_uring();
+        }
+        if switches.is_off(Feature::DirectIo) {
+            settings = settings.buffered_page_file();
+        }
         let ram = settings.budget()?;
         inline::install_handler().map_err(SettingsError::Engine)?;
         if let (initial, Some(maximum)) = (settings.page_file.initial, settings.page_file.maximum)
@@ -105,6 +115,7 @@ impl Space {
             number,
             core: Mutex::new(Core { model, ledger }),
             files,
+            wanted_ram: AtomicU64::new(ram.pages().get()),
             settings,
             callbacks: Callbacks::default(),
             low_memory: watch::LowMemory::default(),
@@ -181,7 +192,11 @@ impl Space {
     /// # Errors
     /// [`SettingsError::BudgetTooSmall`] below what the engines in use need.
     pub fn set_ram(&self, ram: ByteCount) -> Result<(), Error> {
-        self.shared.set_ram(ram.pages())
+        self.shared.set_ram(ram.pages())?;
+        self.shared
+            .wanted_ram
+            .store(ram.pages().get(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Adds a page file while running, in a folder or at a name; it comes last in preference. Returns its number.
@@ -202,13 +217,24 @@ impl Space {
 
 impl core::fmt::Debug for Space {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Space").field("number", &self.shared.number).finish_non_exhaustive()
+        f.debug_struct("Space")
+            .field("number", &self.shared.number)
+            .finish_non_exhaustive()
     }
 }
 
 impl Shared {
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The space lock, for an operation that a forked child cannot make: its lock may be held for ever by a thread that
+    /// only the parent has.
+    pub(crate) fn enter(&self, request: Request) -> Result<MutexGuard<'_, Core>, Error> {
+        if crate::fork::is_child() {
+            return Err(request.failed(EngineError::ForkedChild));
+        }
+        Ok(self.core())
     }
 
     pub(crate) fn callbacks(&self) -> &Callbacks {

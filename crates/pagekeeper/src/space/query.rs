@@ -65,16 +65,20 @@ impl Shared {
     pub(crate) fn judge(&self, address: u64, access: Access) -> Verdict {
         let mut core = self.core();
         let verdict = core.model.access(address, access);
-        if let Verdict::Guard(remaining) = verdict {
-            let page = PageNumber::containing(address);
-            core.model.clear_guard(page);
-            let tag = core.engine_of(PageRange::new(page, PageCount::ONE));
-            if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
-                // If the kernel refuses, the page stays inaccessible and the next access says so.
-                let _ = engine.disarm_guard(page, remaining);
+        let Verdict::Guard(remaining) = verdict else {
+            return verdict;
+        };
+        let page = PageNumber::containing(address);
+        let tag = core.engine_of(PageRange::new(page, PageCount::ONE));
+        let engine = tag.and_then(|tag| core.ledger.engine(tag));
+        match engine.map(|engine| engine.disarm_guard(page, remaining)) {
+            Some(Ok(())) => {
+                core.model.clear_guard(page);
+                verdict
             }
+            // The kernel refuses to open the page: it stays armed, and the access is wrong.
+            _ => Verdict::AccessViolation(core.model.state_at(page)),
         }
-        verdict
     }
 
     /// A few words on the page at `address`, for a message.

@@ -16,7 +16,7 @@ impl Space {
     /// RAM budget cannot spare so much.
     pub fn lock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("lock", address, size);
-        let mut core = self.shared().core();
+        let mut core = self.shared().enter(request)?;
         let plan = core
             .model
             .plan_lock(address, size)
@@ -39,7 +39,7 @@ impl Space {
     /// `NotLocked` when a page of the range is not locked.
     pub fn unlock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("unlock", address, size);
-        let mut core = self.shared().core();
+        let mut core = self.shared().enter(request)?;
         let plan = core
             .model
             .plan_unlock(address, size)
@@ -64,7 +64,7 @@ impl Space {
     pub fn prefetch_at(&self, entries: &[(u64, u64)]) -> Result<(), Error> {
         let first = entries.first().copied().unwrap_or_default();
         let request = Request::new("prefetch", first.0, first.1);
-        let core = self.shared().core();
+        let core = self.shared().enter(request)?;
         let plan = core
             .model
             .plan_prefetch(entries)
@@ -85,7 +85,7 @@ impl Space {
     /// `NotPageAligned`, `NotReadWrite`, `NotCommitted`.
     pub fn discard_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("discard", address, size);
-        let core = self.shared().core();
+        let core = self.shared().enter(request)?;
         let plan = core
             .model
             .plan_discard(address, size)

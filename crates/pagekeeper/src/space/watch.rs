@@ -3,12 +3,14 @@
 //! Once a second: if the group's limit leaves less than budget, slack and 64 MiB of room, the budget shrinks; if the
 //! limit is raised again, it grows back up to what was set.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pagekeeper_sys::cgroup::MemoryGroup;
 use pagekeeper_sys::lock::SignalsBlocked;
+use pagekeeper_sys::signal::{self, MaskChange, SignalSet};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use super::{Shared, Space};
@@ -70,11 +72,12 @@ impl Shared {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let weak = Arc::downgrade(self);
         let stop_in_thread = Arc::clone(&stop);
-        let _blocked = SignalsBlocked::new();
+        let blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new()
             .name("pk-watch".to_owned())
             .stack_size(128 << 10)
             .spawn(move || run(&weak, &stop_in_thread));
+        drop(blocked);
         if let Ok(thread) = thread {
             *watcher = Some(Watcher { stop, thread });
         }
@@ -83,8 +86,8 @@ impl Shared {
     fn look(&self, group: Option<&MemoryGroup>) {
         if self.settings.follow_control_group
             && let Some(limit) = group.and_then(MemoryGroup::limit_bytes)
-            && let Ok(set) = self.settings.budget()
         {
+            let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
             let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
             let wanted = set.min(bearable).pages();
             let now = self.core().ledger.ram();
@@ -126,6 +129,8 @@ impl Shared {
 }
 
 fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar)) {
+    // The program's callbacks run here and may touch paged memory: faults must reach the handler, nothing else.
+    signal::virtual_sigprocmask(MaskChange::Unblock, Some(SignalSet::FAULTS));
     let group = MemoryGroup::own();
     loop {
         {

@@ -100,10 +100,16 @@ pub(crate) fn inline_works() -> bool {
 /// Runs one test of this program again in a process of its own, with `PAGEKEEPER_CHILD` set; the test looks for that
 /// variable and then does what a process can do only once, such as dying.
 pub(crate) fn run_again(test: &str) -> (ExitStatus, String) {
+    run_again_with(test, &[])
+}
+
+/// The same with variables for the child.
+pub(crate) fn run_again_with(test: &str, variables: &[(&str, &str)]) -> (ExitStatus, String) {
     let program = std::env::current_exe().expect("a path");
     let output = Command::new(program)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("PAGEKEEPER_CHILD", "1")
+        .envs(variables.iter().copied())
         .output()
         .expect("the test program starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned()

@@ -1,6 +1,6 @@
 //! The balancer: one thread a working set that keeps frames free before anybody has to wait for them.
 //!
-//! It sleeps until a fault finds fewer free frames than the low watermark, then works up to the high one: oldest
+//! It sleeps until a fault finds more frames in use than the high watermark, then works down to the low one: oldest
 //! standby frames first, else the next victims; then it fills the standby list again, and moves the oldest packed pages
 //! to the page file when the pool stands at its limit. All signals are blocked in it for good.
 

@@ -383,7 +383,6 @@ fn put(extent: &LockedExtent<'_>, run: PageRange, source: *const u8) -> PageRang
             Some(Errno::AGAIN) => {}
             // There already: an earlier try was cut short after the page had arrived.
             Some(Errno::EXIST) => done += PageCount::ONE,
-            Some(Errno::BADF | Errno::NOTTY | Errno::INVAL) if set.recover_descriptor() => {}
             Some(Errno::NOMEM) => core::hint::spin_loop(),
             Some(_) => break,
         }

@@ -27,7 +27,7 @@
 //! | [`prefetch`] | pages brought in ahead of time |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pagekeeper_model::Protection;
 use pagekeeper_store::page_file::PageFiles;
@@ -64,6 +64,8 @@ pub(crate) mod working_set;
 pub(crate) struct InlineEngine {
     space: u64,
     set: Arc<WorkingSet>,
+    /// For the figures: the registry owns them.
+    arenas: Mutex<Vec<Weak<Arena>>>,
 }
 
 impl InlineEngine {
@@ -80,6 +82,7 @@ impl InlineEngine {
         Ok(Self {
             space,
             set: WorkingSet::start(ram, files)?,
+            arenas: Mutex::new(Vec::new()),
         })
     }
 
@@ -127,6 +130,10 @@ impl Engine for InlineEngine {
     ) -> Result<PageRange, EngineError> {
         let arena = Arc::new(Arena::open(&self.set, at, pages)?);
         let range = arena.range();
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        arenas.retain(|arena| arena.strong_count() > 0);
+        arenas.push(Arc::downgrade(&arena));
+        drop(arenas);
         registry::insert(Registered {
             range,
             space: self.space,
@@ -205,7 +212,13 @@ impl Engine for InlineEngine {
     }
 
     fn overhead(&self) -> ByteCount {
-        ByteCount::new(self.set.overhead())
+        let arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables: u64 = arenas
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|arena| arena.table_bytes())
+            .sum();
+        ByteCount::new(self.set.overhead() + tables)
     }
 
     fn statistics(&self) -> EngineStatistics {

@@ -196,7 +196,6 @@ impl WorkingSet {
                         pagekeeper_sys::time::pause(core::time::Duration::from_micros(20));
                     }
                 }
-                Some(Errno::BADF | Errno::NOTTY) if self.recover_descriptor() => {}
                 // Pinned by the kernel, shared with a child, or in its way for long: it stays, the next one goes.
                 Some(_) => {
                     tries = 0;

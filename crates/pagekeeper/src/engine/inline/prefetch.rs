@@ -52,7 +52,10 @@ pub(crate) fn prefetch(arena: &Arena, range: PageRange) {
                     }
                 }
                 Found::Elsewhere(page) => {
-                    // In the pool or staged: no disk, hence nothing to overlap.
+                    // In the pool or staged: no disk, hence nothing to overlap. What is claimed comes first, since
+                    // nobody may wait for frames while pages are busy by its hand.
+                    finish(arena, &mut batch, &mut area);
+                    pages = 0;
                     if bring_in(arena, page, Want::Read, &mut area) != Answer::Again {
                         return finish(arena, &mut batch, &mut area);
                     }
