@@ -168,16 +168,32 @@ fn is_fenced(text: &str) -> bool {
     text.contains("unsafe_code") && text.contains("UNSAFETY")
 }
 
-/// For a file of unit tests (`x/tests.rs`, `x/tests/y.rs`) the front that it tests (`x/mod.rs`): tests may do what that
-/// may.
-fn tested_front(path: &str) -> Option<String> {
-    let (folder, file) = path.rsplit_once('/')?;
-    let folder = if file == "tests.rs" {
-        folder
-    } else {
-        folder.strip_suffix("/tests")?
+/// Whether a test file takes its permission from the module that it belongs to: unit tests (`x/tests.rs`, `x/tests/y.rs`)
+/// from what they test (`x/mod.rs`) or their own front, parts of a test program (`tests/x/y.rs`) from its front or root.
+fn is_fenced_by_its_front(path: &str, all: &BTreeMap<String, String>) -> bool {
+    let Some((folder, file)) = path.rsplit_once('/') else {
+        return false;
     };
-    folder.contains("/src/").then(|| format!("{folder}/mod.rs"))
+    let fenced = |front: String| all.get(&front).is_some_and(|text| is_fenced(text));
+    if folder.contains("/src/") {
+        let tested = match file {
+            "tests.rs" => Some(folder),
+            _ => folder.strip_suffix("/tests"),
+        };
+        return tested.is_some_and(|tested| {
+            fenced(format!("{tested}/mod.rs")) || fenced(format!("{folder}/mod.rs"))
+        });
+    }
+    let Some((root, part)) = folder.split_once("/tests/") else {
+        return false;
+    };
+    let is_root_of = |(path, text): (&String, &String)| {
+        let in_root = path.strip_prefix(&format!("{root}/tests/"));
+        in_root.is_some_and(|file| !file.contains('/'))
+            && text.contains(&format!("mod {part};"))
+            && is_fenced(text)
+    };
+    fenced(format!("{folder}/mod.rs")) || all.iter().any(is_root_of)
 }
 
 #[test]
@@ -196,10 +212,7 @@ fn unsafe_code_stays_behind_its_fence() {
         if SAFE_CRATES.contains(&owner) {
             complaints.push(format!("{path}:{}: no unsafe code in {owner}", uses[0] + 1));
         }
-        if !(is_fenced(&text)
-            || tested_front(&path)
-                .is_some_and(|front| all.get(&front).is_some_and(|it| is_fenced(it))))
-        {
+        if !is_fenced(&text) && !is_fenced_by_its_front(&path, &all) {
             complaints.push(format!(
                 "{path}: unsafe code without allow(unsafe_code, reason = \"UNSAFETY: ...\")"
             ));

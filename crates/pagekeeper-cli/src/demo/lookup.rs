@@ -49,7 +49,7 @@ impl Outcome {
                 seen += count;
                 self.count > 0 && seen >= wanted
             })
-            .map(|found| end_of(found))
+            .map(end_of)
     }
 }
 

@@ -38,7 +38,6 @@ use pagekeeper_sys::perf::process_faults;
 
 use crate::arguments::DemoOptions;
 use crate::failure::Failure;
-use crate::terminal;
 use differences::{Differences, Known};
 use progress::{Phase, Unit};
 use report::{Report, Timed};
@@ -122,14 +121,13 @@ fn announce(options: &DemoOptions, setup: &Setup, visible: bool) {
     }
     if visible {
         eprintln!(
-            "{} of {} in a RAM budget of {}, {} engine, {} thread{}, {} of address space reserved",
+            "{} of {} in {} of RAM, {} engine, {} thread{}",
             options.data.human(),
             options.folder.display(),
             setup.space.status().budget.human(),
             setup.engine,
             setup.threads,
             if setup.threads == 1 { "" } else { "s" },
-            terminal::size(setup::RESERVED.get()),
         );
     }
 }

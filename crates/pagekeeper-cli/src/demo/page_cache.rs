@@ -29,12 +29,14 @@ pub(super) struct PageFiles {
 impl PageFiles {
     /// Nameless files that are open now are not page files; those that come later are.
     pub(super) fn none_yet() -> Self {
-        let mut found = Self::default();
-        found.others = nameless_files()
+        let others = nameless_files()
             .into_iter()
             .map(|(identity, _)| identity)
             .collect();
-        found
+        Self {
+            others,
+            ..Self::default()
+        }
     }
 
     /// Looks for page files that have come.

@@ -286,10 +286,11 @@ impl Report {
             rounds => format!(", {} times", count(rounds)),
         };
         format!(
-            "{}: {} files of {}{rounds}",
+            "{}: {} files of {}{rounds}; {} reserved",
             size(self.data_bytes),
             count(self.files.loaded as u64),
-            self.folder
+            self.folder,
+            size(self.reserved_bytes)
         )
     }
 
@@ -375,7 +376,7 @@ fn quantiles(of: impl Fn(f64) -> Option<u64>) -> Option<Quantiles> {
 fn quantiles_line(quantiles: Option<&Quantiles>) -> String {
     quantiles.map_or("not measured".to_owned(), |found| {
         format!(
-            "p50 up to {}, p99 up to {}",
+            "p50 < {}, p99 < {}",
             nanoseconds(found.p50),
             nanoseconds(found.p99)
         )

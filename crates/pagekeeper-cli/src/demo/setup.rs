@@ -143,6 +143,15 @@ fn make_space(options: &DemoOptions) -> Result<(Space, EngineKind, Option<String
             let space = settings.engine(EngineKind::Mapped).build()?;
             Ok((space, EngineKind::Mapped, Some(reason)))
         }
+        // The library has rounded the size up to pages; people know it as they wrote it.
+        Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) => {
+            let given = options
+                .ram
+                .map_or_else(String::new, |ram| format!(" ({ram})"));
+            Err(Failure::Usage(format!(
+                "the RAM budget{given} is too small: give --ram at least {least}"
+            )))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -6,11 +6,23 @@ use pagekeeper_sys::probe::{Features, Finding as Probed, Report, Switches};
 
 use super::{Finding, Verdict};
 
+/// Files are tried where the page file goes: the same kernel does less on some file systems.
 pub(super) fn look() -> Vec<Finding> {
-    Features::get()
+    let place = super::place::places().and_then(|places| places.into_iter().next());
+    let folder = place.map_or_else(std::env::temp_dir, folder_of);
+    // Unknown names were refused at the start.
+    let switches = Switches::from_environment().unwrap_or_default();
+    Features::probe(switches, &folder)
         .reports()
         .map(|report| describe(&report))
         .collect()
+}
+
+fn folder_of(place: PathBuf) -> PathBuf {
+    match place.parent() {
+        Some(parent) if !place.is_dir() && parent != Path::new("") => parent.to_owned(),
+        _ => place,
+    }
 }
 
 fn describe(report: &Report) -> Finding {
