@@ -30,10 +30,10 @@ pub(crate) struct Options {
     #[arg(long = "contender", value_name = "NAME", value_enum)]
     pub(crate) contenders: Vec<ContenderKind>,
     /// RAM of each contender, its compressed pool and page tables included [default: 128M, quick: 16M].
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     ram: Option<ByteCount>,
     /// Data of each contender [default: 512M, quick: 64M].
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     data: Option<ByteCount>,
     /// Seconds of each pattern [default: 3, quick: 0.2].
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! What the pages hold: every word can be computed from its place, so that every page can be checked without a copy.
 //!
-//! Two kinds of data: *compressible*, a table of 64-byte records of which 8 bytes are random and the rest is text from a
-//! small vocabulary, small numbers and zeros; and *incompressible*, random bytes throughout. Word 1 of each page is a
+//! Two kinds of data: *compressible*, a table of 128-byte records of which 16 bytes are random and the rest is text from a
+//! few phrases, small numbers and zeros; and *incompressible*, random bytes throughout. Word 1 of each page is a
 //! counter: an update adds one to it.
 
 use crate::random::{Random, mix};
@@ -11,7 +11,9 @@ pub(crate) const WORDS: usize = 512;
 /// The word that updates count in.
 pub(crate) const COUNTER: usize = 1;
 /// Words in a record of compressible data.
-const RECORD: usize = 8;
+const RECORD: usize = 16;
+/// Of them, random: the first ones.
+const RANDOM: usize = 2;
 /// Random words that pages are made of: small enough to stay in the processor's cache.
 const POOL: usize = 8 * WORDS;
 
@@ -51,9 +53,7 @@ impl Content {
             kind,
             seed,
             random: (0..POOL).map(|_| random.next()).collect(),
-            text: (0..POOL)
-                .map(|index| text_word(index, &mut random))
-                .collect(),
+            text: text(&mut random),
         }
     }
 
@@ -65,7 +65,7 @@ impl Content {
         }
         let place = self.place(page) + word;
         match self.kind {
-            DataKind::Compressible if !word.is_multiple_of(RECORD) => self.text[place % POOL],
+            DataKind::Compressible if word % RECORD >= RANDOM => self.text[place % POOL],
             _ => self.random[place % POOL] ^ self.mask(page),
         }
     }
@@ -83,8 +83,11 @@ impl Content {
             }
             DataKind::Compressible => {
                 words.copy_from_slice(&self.text[start..start + WORDS]);
-                for (word, random) in words.iter_mut().zip(&self.random[start..]).step_by(RECORD) {
-                    *word = random ^ mask;
+                let records = words.chunks_exact_mut(RECORD);
+                for (record, random) in records.zip(self.random[start..].chunks_exact(RECORD)) {
+                    for (word, random) in record.iter_mut().zip(&random[..RANDOM]) {
+                        *word = random ^ mask;
+                    }
                 }
             }
         }
@@ -119,31 +122,28 @@ impl Content {
     }
 }
 
-/// A word of the fields that do not differ much from record to record: three of text, a number, three of zeros.
-fn text_word(index: usize, random: &mut Random) -> u64 {
-    const VOCABULARY: [&[u8; 8]; 16] = [
-        b"account ",
-        b"balance ",
-        b"cabinet ",
-        b"daylight",
-        b"evening ",
-        b"forward ",
-        b"general ",
-        b"harbour ",
-        b"islands ",
-        b"journey ",
-        b"kitchen ",
-        b"library ",
-        b"morning ",
-        b"nothing ",
-        b"ordinary",
-        b"payment ",
+/// The fields that records share with others: text that belongs together, a small number, zeros.
+fn text(random: &mut Random) -> Vec<u64> {
+    const PHRASES: [&[u8; 24]; 4] = [
+        b"account, balance, closed",
+        b"forward to the general  ",
+        b"kitchen and library     ",
+        b"ordinary payment, late  ",
     ];
-    match index % RECORD {
-        1..=3 => u64::from_le_bytes(*VOCABULARY[random.below(16) as usize]),
-        4 => random.below(100),
-        _ => 0,
+    let mut words = Vec::with_capacity(POOL);
+    while words.len() < POOL {
+        let kind = random.below(PHRASES.len() as u64);
+        let phrase = PHRASES[kind as usize];
+        words.extend([0; RANDOM]);
+        words.extend(phrase.chunks_exact(8).map(|part| {
+            part.iter()
+                .rev()
+                .fold(0, |word, &letter| word << 8 | u64::from(letter))
+        }));
+        words.push(random.below(4));
+        words.extend([0; RECORD - RANDOM - 4]);
     }
+    words
 }
 
 /// What one update of `page` adds to the sum by which lost updates are found.

@@ -245,6 +245,22 @@ impl Race<'_> {
                 }
             }
             self.add_usage(family, &name, contender, &phase.usage);
+            let operations = phase.operations.max(1) as f64;
+            let (user, system) = (phase.usage.user_seconds, phase.usage.system_seconds);
+            self.add(
+                family,
+                &name,
+                contender,
+                "user us/op",
+                user * 1e6 / operations,
+            );
+            self.add(
+                family,
+                &name,
+                contender,
+                "system us/op",
+                system * 1e6 / operations,
+            );
         }
         self.add_peak(family, contender, &report.peak, kernel);
         for (name, value) in &report.figures {
@@ -337,6 +353,7 @@ impl Race<'_> {
             ("scattered-touch", "ns", report.scattered_touch_ns),
             ("read", "ns", report.read_ns),
             ("written", "bytes", report.written_bytes as f64),
+            ("setup", "bytes", report.setup_written_bytes as f64),
             ("memory", "peak bytes", report.peak.total as f64),
         ] {
             self.add("fits", cell, contender, metric, value);

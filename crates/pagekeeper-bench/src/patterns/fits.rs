@@ -36,7 +36,9 @@ pub(crate) struct Report {
     pub(crate) read_ns: f64,
     /// One store to each page of fresh memory, in random order: nanoseconds a page.
     pub(crate) scattered_touch_ns: f64,
-    /// Bytes written to the disk from the start to a moment after the end.
+    /// Bytes written to the disk while mapping and committing, both times.
+    pub(crate) setup_written_bytes: u64,
+    /// Bytes written to the disk from then on, until a moment after the end.
     pub(crate) written_bytes: u64,
     /// Pages whose word was not what had been stored.
     pub(crate) wrong_words: u64,
@@ -51,21 +53,29 @@ pub(crate) fn run(job: &Job, before: &Peak) -> anyhow::Result<Report> {
     let data = ByteCount::new(job.data_bytes);
     let memory = contender.map(&job.place, data)?;
     let setup_seconds = start.elapsed().as_secs_f64();
+    let mut setup_written_bytes = written_since(&at_start);
     let files = memory.cached_files();
     let (mut report, peak) = with_peak(before, &files, || measure(job, &*memory));
     drop(memory);
     // Fresh memory again, a quarter as much.
     let quarter = ByteCount::new((job.data_bytes / 4).max(PAGE_SIZE as u64));
+    let at_second = Usage::now();
     let memory = contender.map(&job.place, quarter)?;
+    setup_written_bytes += written_since(&at_second);
     report.scattered_touch_ns = touch_scattered(&*memory, quarter, job.seed);
     // A background writer would have begun by now.
     std::thread::sleep(Duration::from_millis(200));
-    report.written_bytes = Usage::now().since(&at_start).write_bytes;
+    report.written_bytes = written_since(&at_start) - setup_written_bytes;
     Ok(Report {
         setup_seconds,
+        setup_written_bytes,
         peak,
         ..report
     })
+}
+
+fn written_since(earlier: &Usage) -> u64 {
+    Usage::now().since(earlier).write_bytes
 }
 
 #[allow(
@@ -95,6 +105,7 @@ fn measure(job: &Job, memory: &dyn Memory) -> Report {
         touch_usage,
         read_ns,
         scattered_touch_ns: 0.0,
+        setup_written_bytes: 0,
         written_bytes: 0,
         wrong_words: (0..pages).filter(wrong).count() as u64,
         peak: Peak::default(),

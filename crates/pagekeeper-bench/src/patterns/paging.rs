@@ -291,7 +291,7 @@ mod tests {
             data_bytes: 4 << 20,
             hot_bytes: 1 << 20,
             cells: Cell::all(),
-            seconds: 0.02,
+            seconds: 0.1,
             seed: crate::random::test_seed(),
         }
     }

@@ -27,13 +27,32 @@ impl Race<'_> {
         let ram = self.options.ram();
         match contender {
             ContenderKind::SwapZram => self.calibrate_zram(family, kind),
-            _ if contender.engine().is_some() => {
-                let peak = self.trial(family, contender, kind, ram)?;
-                Some(ByteCount::new(smaller_budget(ram.get(), peak.0)))
-            }
+            _ if contender.engine().is_some() => self.calibrate_ours(family, contender, kind),
             // The group's limit is the peak.
             _ => Some(ram),
         }
+    }
+
+    /// Three trials, each with the setting that the last one's peak suggests.
+    fn calibrate_ours(
+        &mut self,
+        family: &str,
+        contender: ContenderKind,
+        kind: DataKind,
+    ) -> Option<ByteCount> {
+        let ram = self.options.ram().get();
+        let mut trials = Vec::new();
+        let mut setting = ram;
+        for _ in 0..3 {
+            let (peak, _) = self.trial(family, contender, kind, ByteCount::new(setting))?;
+            trials.push((setting, peak));
+            let better = next_setting(ram, setting, peak);
+            if better == setting {
+                break;
+            }
+            setting = better;
+        }
+        Some(ByteCount::new(best_setting(ram, &trials)))
     }
 
     fn calibrate_zram(&mut self, family: &str, kind: DataKind) -> Option<ByteCount> {
@@ -86,15 +105,36 @@ impl Race<'_> {
     }
 }
 
-/// Our budget so that a peak that was `peak` with a budget of `ram` becomes `ram`. Never less than half: a budget so small
-/// that the program's own few MiB matter is kept, and the peak is shown.
-fn smaller_budget(ram: u64, peak: u64) -> u64 {
-    let excess = peak.saturating_sub(ram);
-    ram.saturating_sub(excess).max(ram / 2) & !0xFFFF
+/// How far a peak may be from the RAM that was asked for: two parts of a hundred.
+fn tolerance(ram: u64) -> u64 {
+    ram / 50
+}
+
+/// Our next budget when with `setting` the peak was `peak`: the setting itself when that is near enough. Never more than
+/// the RAM, and never less than half of it: with a budget so small that the program's own few MiB matter, the peak is
+/// shown and not made smaller.
+fn next_setting(ram: u64, setting: u64, peak: u64) -> u64 {
+    if peak.abs_diff(ram) <= tolerance(ram) {
+        return setting;
+    }
+    let better = (setting + ram).saturating_sub(peak).clamp(ram / 2, ram);
+    better & !0xFFFF
+}
+
+/// The largest setting whose peak was not too high; the smallest where all were.
+fn best_setting(ram: u64, trials: &[(u64, u64)]) -> u64 {
+    let settings = trials.iter().map(|&(setting, _)| setting);
+    let good = trials
+        .iter()
+        .filter(|&&(_, peak)| peak <= ram + tolerance(ram));
+    good.map(|&(setting, _)| setting)
+        .max()
+        .or(settings.min())
+        .unwrap_or(ram)
 }
 
 /// The control group's limit so that limit and pool together are `ram`, when with `limit` the pool was `pool`: it grows
-/// with what is out. `None` when less than an eighth would be left.
+/// with what is out. `None` when less than a sixteenth would be left.
 fn zram_limit(ram: u64, data: u64, limit: u64, pool: u64) -> Option<u64> {
     let out = data.saturating_sub(limit).max(1);
     let share = pool as f64 / out as f64;
@@ -102,7 +142,7 @@ fn zram_limit(ram: u64, data: u64, limit: u64, pool: u64) -> Option<u64> {
         return None;
     }
     let better = (ram as f64 - share * data as f64) / (1.0 - share);
-    (better >= ram as f64 / 8.0).then_some(better as u64 & !0xFFFF)
+    (better >= ram as f64 / 16.0).then_some(better as u64 & !0xFFFF)
 }
 
 #[cfg(test)]
@@ -125,10 +165,33 @@ mod tests {
     }
 
     #[test]
-    fn budgets_shrink_by_what_was_too_much() {
-        assert_eq!(smaller_budget(128 * MIB, 136 * MIB), 120 * MIB);
-        assert_eq!(smaller_budget(128 * MIB, 100 * MIB), 128 * MIB);
-        assert_eq!(smaller_budget(2 * MIB, 8 * MIB), MIB);
+    fn budgets_follow_the_peaks() {
+        let ram = 128 * MIB;
+        assert_eq!(next_setting(ram, ram, 136 * MIB), 120 * MIB);
+        assert_eq!(next_setting(ram, ram, 129 * MIB), ram, "near enough");
+        assert_eq!(
+            next_setting(ram, ram, 100 * MIB),
+            ram,
+            "never more than was asked for"
+        );
+        assert_eq!(next_setting(ram, 80 * MIB, 100 * MIB), 108 * MIB);
+        assert_eq!(next_setting(2 * MIB, 2 * MIB, 8 * MIB), MIB);
+    }
+
+    #[test]
+    fn the_best_trial_is_taken() {
+        let ram = 128 * MIB;
+        let trials = [
+            (ram, 150 * MIB),
+            (106 * MIB, 110 * MIB),
+            (120 * MIB, 129 * MIB),
+        ];
+        assert_eq!(best_setting(ram, &trials), 120 * MIB);
+        assert_eq!(
+            best_setting(ram, &[(ram, 200 * MIB), (64 * MIB, 140 * MIB)]),
+            64 * MIB
+        );
+        assert_eq!(best_setting(ram, &[]), ram);
     }
 
     #[test]

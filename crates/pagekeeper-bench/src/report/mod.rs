@@ -103,10 +103,21 @@ fn head(results: &Results, text: &mut String) {
             machine.load, results.load_at_end
         ),
     );
+    let busy = machine
+        .load
+        .parse()
+        .is_ok_and(|load: f64| load > machine.processors as f64 / 4.0);
+    if busy {
+        *text += "\n**Other programs were running: the figures are rough.**\n";
+    }
     let _ = writeln!(
         text,
-        "\nFigures are medians of {} runs with least and most in brackets; contenders took turns, each in a process of its own, after memory was warmed by touching it.",
-        asked.repeat
+        "\nFigures are medians of {} with least and most in brackets; contenders took turns, each in a process of its own, after memory was warmed by touching it.",
+        if asked.repeat == 1 {
+            "one run".to_owned()
+        } else {
+            format!("{} runs", asked.repeat)
+        }
     );
     contenders(text);
 }

@@ -55,7 +55,7 @@ pub(super) fn write(results: &Results, kind: DataKind, text: &mut String) {
     );
     let contents = match kind {
         DataKind::Compressible => {
-            "records of 64 bytes of which 8 are random, the rest text, small numbers and zeros"
+            "records of 128 bytes of which 16 are random, the rest text, small numbers and zeros"
         }
         DataKind::Incompressible => "random bytes",
     };
@@ -223,17 +223,6 @@ fn one_pattern(results: &Results, kind: DataKind, pattern: Pattern, text: &mut S
             for contender in ROWS {
                 let find = |metric| results.find(&family, &cell, contender, metric);
                 let speed = find("operations/s");
-                // Both are medians over the same runs, and of the same time each.
-                let each = |metric| {
-                    let found = find(metric).zip(speed);
-                    found.map_or_else(
-                        || "–".to_owned(),
-                        |(used, speed)| {
-                            let operations = speed.median * results.asked.seconds;
-                            figure(used.median * 1e6 / operations.max(1.0))
-                        },
-                    )
-                };
                 table.row(vec![
                     format!(
                         "{}, {}, {}",
@@ -245,8 +234,8 @@ fn one_pattern(results: &Results, kind: DataKind, pattern: Pattern, text: &mut S
                     ratio(speed, results.find(&family, &cell, rival, "operations/s")),
                     spread(find("p50 us")),
                     spread(find("p99 us")),
-                    each("user s"),
-                    each("system s"),
+                    median(find("user us/op")),
+                    median(find("system us/op")),
                 ]);
             }
         }
