@@ -158,14 +158,19 @@ pub(crate) fn child() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Touches memory, so that the host behind a virtual machine has given it before anything is measured. Returns bytes.
+/// Touches memory, so that the host behind a virtual machine has given it before anything is measured: as huge pages and
+/// as small ones, which the kernel takes from different places. Returns bytes.
 fn warm(bytes: u64) -> anyhow::Result<u64> {
-    use pagekeeper_sys::map::{Access, Treatment, reserve};
-    let pages = pagekeeper_units::PageCount::holding(bytes.max(1));
-    let mapping = reserve(pages, Access::READ_WRITE, Treatment::empty())?;
-    let mut words = memory_words(&mapping);
-    for page in 0..pages.get() {
-        words.store(page * 512, 1);
+    use pagekeeper_sys::map::{Access, Treatment, reserve_aligned};
+    use pagekeeper_units::{PAGES_PER_HUGE_PAGE, PageCount};
+    let pages = PageCount::holding(bytes.max(1));
+    let alignment = PageCount::new(PAGES_PER_HUGE_PAGE);
+    for treatment in [Treatment::HUGE_PAGES, Treatment::NO_HUGE_PAGES] {
+        let mapping = reserve_aligned(pages, alignment, Access::READ_WRITE, treatment)?;
+        let mut words = memory_words(&mapping);
+        for page in 0..pages.get() {
+            words.store(page * 512, 1);
+        }
     }
     Ok(bytes)
 }

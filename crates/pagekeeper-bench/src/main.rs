@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use pagekeeper_sys::memory_info::MemoryInfo;
 use pagekeeper_units::ByteCount;
 
 use crate::arguments::{Arguments, Inner, Options};
@@ -88,10 +89,12 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
         Ok(speed) => machine.disk_speed = Some(speed),
         Err(error) => eprintln!("the disk's speed is unknown: {error:#}"),
     }
+    let asked = asked(options, &machine);
+    let results = Results::new(asked, machine);
     let mut race = Race {
         options,
         folder,
-        results: Results::new(asked(options), machine),
+        results,
     };
     race.run();
     let mut results = race.results;
@@ -106,7 +109,9 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn asked(options: &Options) -> Asked {
+fn asked(options: &Options, machine: &Machine) -> Asked {
+    let available = MemoryInfo::read().map_or(0, |info| info.available_bytes);
+    let warmed = options.warm(machine.virtual_machine, ByteCount::new(available));
     let words: Vec<String> = std::env::args().skip(1).collect();
     let command = format!(
         "cargo run --release -p pagekeeper-bench -- {}",
@@ -121,6 +126,7 @@ fn asked(options: &Options) -> Asked {
         repeat: options.repeat(),
         lz4_ratios: DataKind::ALL.map(|kind| Content::new(kind, options.seed).lz4_ratio()),
         fitting_bytes: options.fitting().get(),
+        warmed_bytes: warmed.get(),
         commits: options.commits(),
         metadata_ram_bytes: race::metadata_ram(options).get(),
     }

@@ -66,6 +66,11 @@ enum Turn<T> {
 impl Race<'_> {
     /// All families that are wanted.
     pub(crate) fn run(&mut self) {
+        let warm = self.results.asked.warmed_bytes;
+        if warm > 0 {
+            eprintln!("touching {} of memory", ByteCount::new(warm).human());
+            self.warm(warm);
+        }
         for kind in DataKind::ALL {
             self.paging(kind);
         }
@@ -185,10 +190,7 @@ impl Race<'_> {
         work: Work,
         limit: Duration,
     ) -> Turn<T> {
-        let warmed = job::run::<u64>(Work::Warm(warm), None, Duration::from_secs(300));
-        if let Err(error) = warmed {
-            eprintln!("the memory could not be warmed: {error:#}");
-        }
+        self.warm(warm);
         let stage: Stage = match contender.contender().prepare(place, ByteCount::new(data)) {
             Ok(stage) => stage,
             Err(reason) => {
@@ -208,6 +210,14 @@ impl Race<'_> {
                     .skip(family, contender, format!("{error:#}"), true);
                 Turn::Out
             }
+        }
+    }
+
+    /// Touches memory in a throw-away child.
+    fn warm(&self, bytes: u64) {
+        let warmed = job::run::<u64>(Work::Warm(bytes), None, Duration::from_secs(900));
+        if let Err(error) = warmed {
+            eprintln!("the memory could not be warmed: {error:#}");
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Asked {
     /// How many times smaller lz4 makes a page, compressible and incompressible.
     pub(crate) lz4_ratios: [f64; 2],
     pub(crate) fitting_bytes: u64,
+    /// Memory touched before the first turn.
+    pub(crate) warmed_bytes: u64,
     pub(crate) commits: u64,
     /// The budget of the metadata measurements.
     pub(crate) metadata_ram_bytes: u64,
@@ -178,6 +180,7 @@ pub(crate) fn empty() -> Results {
         repeat: 3,
         lz4_ratios: [5.0, 1.0],
         fitting_bytes: 32 << 20,
+        warmed_bytes: 0,
         commits: 1_000,
         metadata_ram_bytes: 16 << 20,
     };

@@ -110,14 +110,15 @@ fn head(results: &Results, text: &mut String) {
     if busy {
         *text += "\n**Other programs were running: the figures are rough.**\n";
     }
+    let runs = if asked.repeat == 1 {
+        "one run".to_owned()
+    } else {
+        format!("{} runs", asked.repeat)
+    };
     let _ = writeln!(
         text,
-        "\nFigures are medians of {} with least and most in brackets; contenders took turns, each in a process of its own, after memory was warmed by touching it.",
-        if asked.repeat == 1 {
-            "one run".to_owned()
-        } else {
-            format!("{} runs", asked.repeat)
-        }
+        "\nFigures are medians of {runs} with least and most in brackets; contenders took turns, each in a process of its own, after memory was warmed by touching it: {} at the start, and before each turn what it uses.",
+        ByteCount::new(asked.warmed_bytes).human()
     );
     contenders(text);
 }
