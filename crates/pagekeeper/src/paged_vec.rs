@@ -4,9 +4,9 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use pagekeeper_model::Protection;
-use pagekeeper_units::ByteCount;
+use pagekeeper_units::{ByteCount, PageRange};
 
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, Residence};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::reservation::Reservation;
 use crate::space::Space;
@@ -175,8 +175,44 @@ impl<T: Plain> PagedVec<T> {
         }
     }
 
-    /// The reservation underneath: for prefetching, locking, querying.
-    pub fn reservation(&self) -> &Reservation {
+    /// Where each page of the vector is right now.
+    pub fn residence(&self) -> Vec<(PageRange, Residence)> {
+        self.reservation.residence(..self.committed)
+    }
+
+    /// Brings the elements of `range` in ahead of time, with many reads in flight.
+    ///
+    /// # Errors
+    /// As [`Space::prefetch_at`].
+    pub fn prefetch(&self, range: core::ops::Range<usize>) -> Result<(), Error> {
+        let bytes = |count: usize| count.min(self.length) as u64 * size_of::<T>() as u64;
+        if range.is_empty() || range.start >= self.length {
+            return Ok(());
+        }
+        self.reservation
+            .prefetch(bytes(range.start)..bytes(range.end))
+    }
+
+    /// Takes the vector's pages out of the working set now; contents stay.
+    pub fn trim(&self) {
+        self.reservation.trim(..self.committed);
+    }
+
+    /// The engine that serves it.
+    pub fn engine(&self) -> EngineKind {
+        self.reservation.engine()
+    }
+
+    /// The reservation underneath.
+    ///
+    /// # Safety
+    /// Nothing that the vector has committed is decommitted, discarded or protected while the vector or a slice of it
+    /// is alive.
+    #[allow(
+        unsafe_code,
+        reason = "UNSAFETY: its safe methods change memory behind the vector's slices"
+    )]
+    pub unsafe fn reservation(&self) -> &Reservation {
         &self.reservation
     }
 

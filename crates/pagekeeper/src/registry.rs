@@ -125,19 +125,26 @@ pub(crate) fn insert(arena: Registered) {
     });
 }
 
-/// Takes an arena out and waits until no fault looks at it any more.
+/// Takes an arena out. It goes as soon as no fault looks at any arena: at once, as a rule, else at a later call here
+/// or of [`sweep_retired`].
 pub(crate) fn remove(range: PageRange) {
     change(|arenas| arenas.retain(|arena| arena.range != range));
-    // The caller is about to unmap the arena; a handler that found it before the change must be gone. Handlers are
-    // finite (a read from the disk at most), so this ends; other faults may keep the count above zero, so yield.
-    let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..1_000_000 {
-        sweep(&mut graveyard);
-        if graveyard.tables.is_empty() {
+    for _ in 0..LOOKS {
+        if sweep_retired() {
             return;
         }
         std::thread::yield_now();
     }
+}
+
+/// How often a removal looks for a moment without faults before it leaves the rest for later.
+const LOOKS: usize = 20;
+
+/// Frees what was taken out, if no fault looks at any arena now; whether nothing is left to be freed.
+pub(crate) fn sweep_retired() -> bool {
+    let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    sweep(&mut graveyard);
+    graveyard.tables.is_empty()
 }
 
 fn change(edit: impl FnOnce(&mut Vec<Registered>)) {

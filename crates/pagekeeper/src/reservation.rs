@@ -182,7 +182,9 @@ impl Reservation {
     /// [`Error::Refused`] when the range leaves the reservation.
     pub fn decommit(&self, range: impl RangeBounds<u64>) -> Result<(), Error> {
         let (address, size) = self.part(range);
-        self.space.decommit_at(address, size)
+        self.space
+            .shared()
+            .free(address, size, FreeRequest::Decommit)
     }
 
     /// Changes the protection; returns that of the first page before. Windows: `VirtualProtect`.
@@ -245,7 +247,7 @@ impl Reservation {
     /// As [`Space::discard_at`].
     pub fn discard(&self, range: impl RangeBounds<u64>) -> Result<(), Error> {
         let (address, size) = self.part(range);
-        self.space.discard_at(address, size)
+        self.space.shared().discard(address, size)
     }
 
     /// Takes pages out of the working set now; contents stay. Windows: `VirtualUnlock` of unlocked pages.

@@ -78,7 +78,10 @@ impl Shared {
                 }
                 let emptied = core.model.apply_release(plan);
                 core.ledger.charge(tag, PageCount::ZERO, refund);
-                if let Some(arena) = emptied {
+                // One that was opened for reservations anywhere is kept for the next: mapping it costs system calls.
+                if let Some(arena) = emptied
+                    && core.fixed_arenas.remove(&arena.start())
+                {
                     core.close_arena(tag, arena);
                 }
                 if Ledger::is_own(tag) {
@@ -132,7 +135,9 @@ impl Core {
         tag: EngineTag,
         range: PageRange,
     ) -> Result<PageRange, Error> {
-        self.map_arena(request, tag, Some(range), range.count())
+        let opened = self.map_arena(request, tag, Some(range), range.count())?;
+        self.fixed_arenas.insert(opened.start());
+        Ok(opened)
     }
 
     fn map_arena(

@@ -1,6 +1,11 @@
 //! Commit, decommit and protect, by address. Windows: `VirtualAlloc(MEM_COMMIT)`, `VirtualFree(MEM_DECOMMIT)`,
 //! `VirtualProtect`.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: declares what changes memory behind an address as unsafe"
+)]
+
 use pagekeeper_model::{EngineTag, FreeRequest, Protection};
 use pagekeeper_units::PageCount;
 
@@ -26,7 +31,10 @@ impl Space {
     ///
     /// # Errors
     /// [`Error::Refused`] with the rule.
-    pub fn decommit_at(&self, address: u64, size: u64) -> Result<(), Error> {
+    ///
+    /// # Safety
+    /// No reference into the pages is alive: their contents change under it.
+    pub unsafe fn decommit_at(&self, address: u64, size: u64) -> Result<(), Error> {
         self.shared().free(address, size, FreeRequest::Decommit)
     }
 

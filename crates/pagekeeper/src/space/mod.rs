@@ -21,14 +21,14 @@ mod resident;
 mod status;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
 use pagekeeper_store::page_file::{PageFileError, PageFiles};
 use pagekeeper_sys::probe::{Feature, Switches};
-use pagekeeper_units::{ByteCount, PageCount};
+use pagekeeper_units::{ByteCount, PageCount, PageNumber};
 
 use self::ledger::Ledger;
 use crate::engine::{EngineKind, inline};
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
 pub(crate) struct Core {
     pub(crate) model: AddressSpace,
     pub(crate) ledger: Ledger,
+    /// First pages of the arenas that were opened for one reservation at an address of its own.
+    pub(crate) fixed_arenas: HashSet<PageNumber>,
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -113,7 +115,11 @@ impl Space {
         model.commit_account_mut().set_limit(ledger.commit_limit());
         let shared = Arc::new(Shared {
             number,
-            core: Mutex::new(Core { model, ledger }),
+            core: Mutex::new(Core {
+                model,
+                ledger,
+                fixed_arenas: HashSet::new(),
+            }),
             files,
             wanted_ram: AtomicU64::new(ram.pages().get()),
             settings,

@@ -1,5 +1,10 @@
 //! Lock, unlock, prefetch, discard, trim: what stays in RAM and what need not. By address.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: declares what changes memory behind an address as unsafe"
+)]
+
 use pagekeeper_units::PageRange;
 
 use super::{Request, Shared, Space};
@@ -83,20 +88,11 @@ impl Space {
     ///
     /// # Errors
     /// `NotPageAligned`, `NotReadWrite`, `NotCommitted`.
-    pub fn discard_at(&self, address: u64, size: u64) -> Result<(), Error> {
-        let request = Request::new("discard", address, size);
-        let core = self.shared().enter(request)?;
-        let plan = core
-            .model
-            .plan_discard(address, size)
-            .map_err(|refusal| request.refused(refusal))?;
-        if let Some(engine) = core
-            .engine_of(plan.range())
-            .and_then(|tag| core.ledger.engine(tag))
-        {
-            engine.discard(plan.range());
-        }
-        Ok(())
+    ///
+    /// # Safety
+    /// No reference into the pages is alive: their contents change under it.
+    pub unsafe fn discard_at(&self, address: u64, size: u64) -> Result<(), Error> {
+        self.shared().discard(address, size)
     }
 
     /// Takes the pages that the `size` bytes at `address` touch out of the working set now. Contents stay.
@@ -120,6 +116,22 @@ impl Space {
 }
 
 impl Shared {
+    pub(crate) fn discard(&self, address: u64, size: u64) -> Result<(), Error> {
+        let request = Request::new("discard", address, size);
+        let core = self.enter(request)?;
+        let plan = core
+            .model
+            .plan_discard(address, size)
+            .map_err(|refusal| request.refused(refusal))?;
+        if let Some(engine) = core
+            .engine_of(plan.range())
+            .and_then(|tag| core.ledger.engine(tag))
+        {
+            engine.discard(plan.range());
+        }
+        Ok(())
+    }
+
     /// Runs `with` on every committed run of `range` with the engine that serves it.
     fn for_committed(
         &self,

@@ -143,6 +143,7 @@ fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar)) {
                 return;
             }
         }
+        crate::registry::sweep_retired();
         let Some(shared) = shared.upgrade() else {
             return;
         };

@@ -11,7 +11,7 @@
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment, ZeroedTable};
 use pagekeeper_sys::userfaultfd::Modes;
@@ -27,7 +27,9 @@ const WORDS: usize = 3;
 
 /// See the module text.
 pub(crate) struct Arena {
-    memory: Mapping,
+    range: PageRange,
+    /// Until the arena is closed.
+    memory: Mutex<Option<Mapping>>,
     set: Arc<WorkingSet>,
     entries: ZeroedTable<AtomicU64>,
     extents: ZeroedTable<AtomicU32>,
@@ -41,6 +43,7 @@ impl Arena {
         at: Option<PageNumber>,
         pages: PageCount,
     ) -> Result<Self, EngineError> {
+        super::drop::refuse_future_locks()?;
         let treatment = Treatment::NOT_INHERITED | Treatment::NOT_DUMPED | Treatment::NO_HUGE_PAGES;
         let access = Access::READ_WRITE;
         let memory = match at {
@@ -77,24 +80,37 @@ impl Arena {
                 .map_err(EngineError::AddressSpace)?,
             extents: ZeroedTable::new(extents * WORDS).map_err(EngineError::AddressSpace)?,
             first_extent,
-            memory,
+            range,
+            memory: Mutex::new(Some(memory)),
         })
     }
 
     pub(crate) fn range(&self) -> PageRange {
-        self.memory.range()
+        self.range
+    }
+
+    /// Gives the address space back at once. All of it is reserved by nobody, so a fault that still looks at the arena finds
+    /// nothing to do; its tables stay until the last such fault has gone.
+    pub(crate) fn close(&self) {
+        drop(
+            self.memory
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     pub(crate) fn set(&self) -> &Arc<WorkingSet> {
         &self.set
     }
 
-    /// The entry of a page of the arena. (A page outside gives an entry of the first page: the callers have checked.)
+    /// The entry of a page of the arena. A page outside, which no caller asks for, has one that belongs to nobody.
     #[inline]
     pub(crate) fn entry(&self, page: PageNumber) -> EntryCell<'_> {
+        static NOBODY: AtomicU64 = AtomicU64::new(0);
         debug_assert!(self.range().contains(page));
         let index = page.get().wrapping_sub(self.range().start().get()) as usize;
-        EntryCell(self.entries.get(index).unwrap_or(&self.entries[0]))
+        EntryCell(self.entries.get(index).unwrap_or(&NOBODY))
     }
 
     pub(crate) fn extent_words(&self, number: ExtentNumber) -> ExtentWords<'_> {

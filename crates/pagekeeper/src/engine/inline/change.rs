@@ -10,10 +10,10 @@
 use pagekeeper_model::{PageState, Protection};
 use pagekeeper_store::pool::PoolRef;
 use pagekeeper_sys::lock::SignalsBlocked;
-use pagekeeper_sys::map::{Advice, advise};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
+use super::drop::drop_pages;
 use super::entry::{Entry, Kind, Rights};
 use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, extents_of};
 use super::fault::{Answer, Want, bring_in};
@@ -39,7 +39,8 @@ pub(crate) fn apply(arena: &Arena, changes: &[Change]) -> Result<(), EngineError
         if change.before == PageState::Reserved {
             commit_fresh(arena, change.range, rights);
         } else if change.before != change.after {
-            change_rights(arena, change.range, rights);
+            let before = rights_of(change.before).unwrap_or(rights);
+            change_rights(arena, change.range, before, rights)?;
         }
     }
     Ok(())
@@ -68,24 +69,56 @@ fn allow_execution(arena: &Arena, changes: &[Change]) -> Result<(), EngineError>
     Ok(())
 }
 
-fn change_rights(arena: &Arena, range: PageRange, rights: Rights) {
+/// New rights for committed pages. Pages that may not be touched any more leave the mapping, so none of them may be pinned:
+/// after waiting for a while that is refused, and what was changed so far is as it was.
+fn change_rights(
+    arena: &Arena,
+    range: PageRange,
+    before: Rights,
+    rights: Rights,
+) -> Result<(), EngineError> {
     let _blocked = SignalsBlocked::new();
-    let set = arena.set();
     for (number, part) in extents_of(range) {
-        let extent = lock_when_idle(arena, number, part);
-        for page in part.pages() {
-            extent.entry(page).update(|entry| entry.with_rights(rights));
+        if !set_rights(arena, number, part, rights) {
+            let done = PageRange::between(range.start(), part.start());
+            for (number, part) in extents_of(done) {
+                // What may be touched again needs no waiting.
+                set_rights(arena, number, part, before);
+            }
+            return Err(EngineError::Kernel {
+                call: "protect",
+                errno: pagekeeper_sys::Errno::BUSY,
+            });
         }
-        if rights.may_be_present() {
-            write_protect_present(&extent, part, !rights.allows_write());
-        }
-        drop(extent);
         if !rights.may_be_present() {
-            // What may not be touched may not be in the mapping either: out with it, contents kept.
-            let mut area = set.areas().take();
+            let mut area = arena.set().areas().take();
             expel(arena, part, &mut area);
         }
     }
+    Ok(())
+}
+
+/// Waits for pins at most about this often, a tenth of a millisecond each.
+const PIN_WAITS: u32 = 10_000;
+
+/// Sets the rights of one extent's part. `false` when pages that are to become untouchable stay pinned.
+fn set_rights(arena: &Arena, number: ExtentNumber, part: PageRange, rights: Rights) -> bool {
+    for _ in 0..PIN_WAITS {
+        let extent = lock_when_idle(arena, number, part);
+        let pinned = |page: PageNumber| extent.entry(page).load().pins() > 0;
+        if rights.may_be_present() || !part.pages().any(pinned) {
+            for page in part.pages() {
+                extent.entry(page).update(|entry| entry.with_rights(rights));
+            }
+            if rights.may_be_present() {
+                write_protect_present(&extent, part, !rights.allows_write());
+            }
+            return true;
+        }
+        drop(extent);
+        pagekeeper_sys::time::pause(core::time::Duration::from_micros(100));
+    }
+    false
 }
 
 /// The extent, locked, with no page of `part` busy.
@@ -120,36 +153,42 @@ fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
     }
 }
 
-/// Takes all pages of one extent's `part` out of the mapping, pinned ones too late: those are waited for.
+/// Takes all pages of one extent's `part`, which nobody may touch or pin any more, out of the mapping; contents are kept.
 fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
     let set = arena.set();
-    for round in 0..1_000_000_u32 {
-        let Some((number, _)) = extents_of(part).next() else {
-            return;
-        };
+    let Some((number, _)) = extents_of(part).next() else {
+        return;
+    };
+    loop {
         let extent = arena.lock_extent(number);
         let stays = |page: PageNumber| extent.entry(page).load().kind() == Kind::Present;
         if !part.pages().any(stays) {
+            extent.leave_queue_if_empty();
             return;
         }
         let Some(slot) = set.staging().take(List::Free) else {
             drop(extent);
-            set.make_room(area);
+            if !set.make_room(area) {
+                pagekeeper_sys::time::pause(core::time::Duration::from_millis(1));
+            }
             continue;
         };
         // `VirtualLock` does not keep a page that may not be touched.
+        let mut unlocked = 0;
         for page in part.pages() {
-            extent.entry(page).update(|entry| entry.locked(false));
+            let before = extent.entry(page).update(|entry| entry.locked(false));
+            unlocked += i64::from(before.is_locked());
         }
+        set.note_locked(-unlocked);
         let moved = set.move_out(&extent, part, slot, EXTENT_PAGES);
         drop(extent);
         if moved > 0 {
             set.clean_and(slot, area, true);
         } else {
+            // The kernel holds on to a page for a moment.
+            set.staging().sweep(slot);
             set.staging().put(List::Free, slot);
-            pagekeeper_sys::time::pause(core::time::Duration::from_micros(
-                u64::from(round.min(100)) * 10,
-            ));
+            pagekeeper_sys::time::pause(core::time::Duration::from_micros(100));
         }
     }
 }
@@ -163,33 +202,37 @@ pub(crate) fn decommit(arena: &Arena, change: &Change) {
     }
     let _blocked = SignalsBlocked::new();
     let set = arena.set();
-    let mut frames = 0;
     let mut committed = PageCount::ZERO;
-    let mut span = Span::default();
+    let mut unlocked = 0;
     for (number, part) in extents_of(range) {
         let extent = lock_when_idle(arena, number, part);
+        let mut frames = 0;
+        let mut span = Span::default();
         for page in part.pages() {
             let before = extent.entry(page).update(Entry::decommitted);
             if before.kind() == Kind::Reserved {
                 continue;
             }
             committed += PageCount::ONE;
+            unlocked += i64::from(before.is_locked());
             if before.kind() == Kind::Present {
                 frames += 1;
                 span.include(page);
             }
             forget_contents(&extent, before);
         }
-        // One call for a whole run of extents, but before any of their frames can be given to somebody else.
+        // Under the lock: what is not in the table may not be in the mapping, or an eviction would carry it along.
+        if let Some(span) = span.range() {
+            // SAFETY: every page of the span is reserved now, or was never present.
+            let dropped = unsafe { drop_pages(span) };
+            debug_assert!(dropped, "pages could not be dropped");
+        }
+        extent.leave_queue_if_empty();
         drop(extent);
+        set.frames().give(frames);
     }
-    if let Some(span) = span.range() {
-        // SAFETY: every page of the span is reserved now, or was never present; the contents are unwanted.
-        let dropped = unsafe { advise(span, Advice::Discard) };
-        debug_assert_eq!(dropped, Ok(()));
-    }
-    set.frames().give(frames);
     set.note_committed(PageCount::ZERO, committed);
+    set.note_locked(-unlocked);
 }
 
 /// The pages from the first to the last that were present.
@@ -235,7 +278,6 @@ pub(crate) fn discard(arena: &Arena, range: PageRange) {
     let mut frames = 0;
     for (number, part) in extents_of(range) {
         let extent = lock_when_idle(arena, number, part);
-        let mut span = Span::default();
         for page in part.pages() {
             let now = extent.entry(page).load();
             if now.kind() == Kind::Reserved || now.pins() > 0 || now.is_locked() {
@@ -246,9 +288,9 @@ pub(crate) fn discard(arena: &Arena, range: PageRange) {
                 .update(|entry| entry.moved_to(Kind::Fill, 0));
             if before.kind() == Kind::Present {
                 frames += 1;
-                span.include(page);
                 // SAFETY: the page is untouched by its entry now, and its extent is locked.
-                let _ = unsafe { advise(PageRange::new(page, PageCount::ONE), Advice::Discard) };
+                let dropped = unsafe { drop_pages(PageRange::new(page, PageCount::ONE)) };
+                debug_assert!(dropped, "a page could not be dropped");
             }
             forget_contents(&extent, before);
         }
@@ -277,10 +319,12 @@ pub(crate) fn trim(arena: &Arena, range: PageRange) {
         };
         let extent = arena.lock_extent(number);
         let moved = set.move_out(&extent, part, slot, EXTENT_PAGES);
+        extent.leave_queue_if_empty();
         drop(extent);
         if moved > 0 {
             set.clean_and(slot, &mut area, false);
         } else {
+            set.staging().sweep(slot);
             set.staging().put(List::Free, slot);
         }
     }
@@ -304,28 +348,37 @@ pub(crate) fn lock(arena: &Arena, range: PageRange) -> Result<(), EngineError> {
     }
     let _blocked = SignalsBlocked::new();
     let mut area = set.areas().take();
+    let mut locked = Vec::new();
     for page in range.pages() {
-        if !hold(arena, page, &mut area, |entry| entry.locked(true)) {
-            let done = PageRange::between(range.start(), page);
-            drop(area);
-            unlock(arena, done);
-            return Err(EngineError::Kernel {
-                call: "VirtualLock",
-                errno: pagekeeper_sys::Errno::IO,
-            });
+        match hold(arena, page, &mut area, |entry| entry.locked(true)) {
+            Some(before) if before.is_locked() => {}
+            Some(_) => {
+                set.note_locked(1);
+                locked.push(page);
+            }
+            None => {
+                // Only what this call locked goes back.
+                for page in locked {
+                    unlock(arena, PageRange::new(page, PageCount::ONE));
+                }
+                let errno = pagekeeper_sys::Errno::IO;
+                return Err(EngineError::Kernel {
+                    call: "VirtualLock",
+                    errno,
+                });
+            }
         }
     }
-    set.note_locked(fresh as i64);
     Ok(())
 }
 
-/// Brings a page in and changes its entry in the same breath. `false` when it cannot be brought in.
-pub(crate) fn hold(
+/// Brings a page in and changes its entry in the same breath; the entry before. `None` when it cannot be brought in.
+fn hold(
     arena: &Arena,
     page: PageNumber,
     area: &mut WorkArea,
     mark: impl Fn(Entry) -> Entry,
-) -> bool {
+) -> Option<Entry> {
     loop {
         // Under the lock: an eviction that has begun reads the entry under it too, so a mark is never too late.
         let extent = arena.lock_extent(ExtentNumber::of(page));
@@ -334,11 +387,11 @@ pub(crate) fn hold(
             here.then(|| mark(entry))
         });
         drop(extent);
-        if marked.is_ok() {
-            return true;
+        if let Ok(before) = marked {
+            return Some(before);
         }
         if !matches!(bring_in(arena, page, Want::Read, area), Answer::Again) {
-            return false;
+            return None;
         }
     }
 }
@@ -395,12 +448,13 @@ pub(crate) fn residence(
 }
 
 /// A guard page was disarmed: only its rights change, it was not in the mapping.
-pub(crate) fn disarm(arena: &Arena, page: PageNumber, remaining: Protection) {
-    change_rights(
-        arena,
-        PageRange::new(page, PageCount::ONE),
-        Rights::of(remaining),
-    );
+pub(crate) fn disarm(
+    arena: &Arena,
+    page: PageNumber,
+    remaining: Protection,
+) -> Result<(), EngineError> {
+    let rights = Rights::of(remaining);
+    change_rights(arena, PageRange::new(page, PageCount::ONE), rights, rights)
 }
 
 /// Lets a present, writable page be written. Signals are blocked.

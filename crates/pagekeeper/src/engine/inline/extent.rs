@@ -7,10 +7,10 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use pagekeeper_sys::lock::{RawLock, WaitWord};
-use pagekeeper_units::{PageCount, PageNumber, PageRange};
+use pagekeeper_units::{PAGES_PER_GRANULE, PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
-use super::entry::EntryCell;
+use super::entry::{EntryCell, Kind};
 
 /// Pages in an extent.
 pub(crate) const EXTENT_PAGES: u64 = 64;
@@ -40,6 +40,33 @@ impl ExtentNumber {
 
     pub(crate) const fn pages(self) -> PageRange {
         PageRange::new(self.first_page(), PageCount::new(EXTENT_PAGES))
+    }
+}
+
+/// An extent of one arena, as a queue or a slot remembers it: its first page in the arena, in units of 64 KiB.
+///
+/// Arenas start at multiples of 64 KiB, so parts of up to four may lie in the same 256 KiB: the number alone would not say
+/// whose extent is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExtentName(u32);
+
+impl ExtentName {
+    /// The name that has these bits.
+    pub(crate) const fn new(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// A page of the extent that lies in its arena.
+    pub(crate) const fn first_page(self) -> PageNumber {
+        PageNumber::new(self.0 as u64 * PAGES_PER_GRANULE)
+    }
+
+    pub(crate) const fn number(self) -> ExtentNumber {
+        ExtentNumber::of(self.first_page())
     }
 }
 
@@ -99,6 +126,26 @@ impl<'arena> LockedExtent<'arena> {
 
     pub(crate) fn number(&self) -> ExtentNumber {
         self.number
+    }
+
+    /// What a queue or a slot remembers it by.
+    pub(crate) fn name(&self) -> ExtentName {
+        ExtentName((self.pages().start().get() / PAGES_PER_GRANULE) as u32)
+    }
+
+    /// Whether one of its pages is in the mapping.
+    pub(crate) fn has_present_pages(&self) -> bool {
+        self.pages()
+            .pages()
+            .any(|page| self.entry(page).load().kind() == Kind::Present)
+    }
+
+    /// Takes it out of the queue when none of its pages is in the mapping any more: places in the queue are counted.
+    pub(crate) fn leave_queue_if_empty(&self) {
+        if self.has_flag(QUEUED) && !self.has_present_pages() {
+            self.clear_flag(QUEUED);
+            self.arena.set().dequeue(self.name());
+        }
     }
 
     /// The extent's pages that lie in the arena.

@@ -254,9 +254,10 @@ fn unpack(extent: &LockedExtent<'_>, run: PageRange, area: &mut WorkArea) -> Out
         good += 1;
     }
     if good == 0 {
-        extent
+        let before = extent
             .entry(run.start())
             .update(|entry| entry.moved_to(Kind::Lost, 0));
+        set.forget_packed(PoolRef::from_bits(before.location()));
         set.counters().lost.add(1);
         return Outcome::answer(Answer::Lost(None));
     }
@@ -318,10 +319,12 @@ fn read(
             if !keeps {
                 set.forget_slot(own);
             }
-        } else if place == 0 && good == 0 {
+        } else if place == 0 && good == 0 && outcome.error().is_none() {
+            // Other bytes than were written: they will not get better. (Where the disk failed, it may work next time.)
             extent
                 .entry(page)
                 .update(|entry| entry.moved_to(Kind::Lost, 0));
+            set.forget_slot(slot);
             set.counters().lost.add(1);
         } else {
             extent.entry(page).update(Entry::not_busy);
@@ -398,63 +401,10 @@ fn settle(extent: &LockedExtent<'_>, run: PageRange, done: PageRange) -> Outcome
     debug_assert!(run.covers(done));
     if !extent.set_flag(QUEUED) {
         let rescued = extent.clear_flag(RESCUED);
-        extent.arena().set().enqueue(extent.number(), rescued);
+        if !extent.arena().set().enqueue(extent.name(), rescued) {
+            // No place in the queue: the next fault in the extent tries again.
+            extent.clear_flag(QUEUED);
+        }
     }
     Outcome::filled(done.count().get())
-}
-
-/// Copies a page's bytes to `target` wherever they are, without bringing the page in (for debuggers and `fork`).
-pub(crate) fn peek(
-    arena: &Arena,
-    page: PageNumber,
-    area: &mut WorkArea,
-    target: &mut [u8; PAGE_SIZE],
-) -> bool {
-    let set = arena.set();
-    for _ in 0..LOOKS {
-        let extent = arena.lock_extent(ExtentNumber::of(page));
-        let entry = extent.entry(page).load();
-        if entry.is_busy() {
-            extent.wait_for_busy_page();
-            continue;
-        }
-        return match entry.kind() {
-            Kind::Reserved | Kind::Lost => false,
-            Kind::Fill => {
-                repeat::fill(target, entry.location());
-                true
-            }
-            Kind::Present => {
-                // SAFETY: the page is present and its extent locked, so it stays; the program may write beside us,
-                // as with any debugger.
-                unsafe {
-                    core::ptr::copy_nonoverlapping(
-                        page.address() as *const u8,
-                        target.as_mut_ptr(),
-                        PAGE_SIZE,
-                    )
-                };
-                true
-            }
-            Kind::Staged => {
-                // SAFETY: as in `take_back`.
-                target.copy_from_slice(unsafe {
-                    set.staging().bytes(FrameNumber::new(entry.location()))
-                });
-                true
-            }
-            // SAFETY: as in `unpack`.
-            Kind::Pool => unsafe {
-                set.pool()
-                    .read(PoolRef::from_bits(entry.location()), target)
-            }
-            .is_ok(),
-            Kind::File => {
-                let outcome = set.read_slots(entry.location(), area.bounce_mut(1));
-                target.copy_from_slice(area.bounce_mut(1));
-                outcome.is_good(0)
-            }
-        };
-    }
-    false
 }

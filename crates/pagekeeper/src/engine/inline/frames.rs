@@ -53,13 +53,6 @@ impl Frames {
         PageCount::new(self.peak.load(Ordering::Relaxed))
     }
 
-    /// Frames that a fault could take right now.
-    pub(crate) fn free_for_faults(&self) -> u64 {
-        let limit = self.limit.load(Ordering::Acquire);
-        let kept = self.headroom.load(Ordering::Acquire) + self.used.load(Ordering::Acquire);
-        limit.saturating_sub(kept)
-    }
-
     /// How far what is used lies above the limit (after the limit was lowered).
     pub(crate) fn excess(&self) -> u64 {
         self.used

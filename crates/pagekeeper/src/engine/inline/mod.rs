@@ -45,6 +45,7 @@ pub(crate) mod arena;
 mod balance;
 mod change;
 mod descriptor;
+mod drop;
 mod entry;
 mod extent;
 mod fault;
@@ -79,6 +80,7 @@ impl InlineEngine {
         files: Arc<PageFiles>,
     ) -> Result<Self, EngineError> {
         install_handler()?;
+        drop::refuse_future_locks()?;
         Ok(Self {
             space,
             set: WorkingSet::start(ram, files)?,
@@ -143,7 +145,16 @@ impl Engine for InlineEngine {
     }
 
     fn close_arena(&self, arena: PageRange) {
+        let closed = {
+            let reading = Reading::begin();
+            reading
+                .find(arena.start())
+                .and_then(|found| found.inline.clone())
+        };
         registry::remove(arena);
+        if let Some(closed) = closed {
+            closed.close();
+        }
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
@@ -173,8 +184,8 @@ impl Engine for InlineEngine {
 
     fn disarm_guard(&self, page: PageNumber, remaining: Protection) -> Result<(), EngineError> {
         let range = PageRange::new(page, PageCount::ONE);
-        self.with_arena(range, |arena| change::disarm(arena, page, remaining));
-        Ok(())
+        self.with_arena(range, |arena| change::disarm(arena, page, remaining))
+            .unwrap_or(Ok(()))
     }
 
     fn lock(&self, range: PageRange) -> Result<(), EngineError> {

@@ -20,7 +20,7 @@ use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
 use super::entry::Kind;
-use super::extent::{EXTENT_PAGES, ExtentNumber, HUGE, LockedExtent, QUEUED};
+use super::extent::{EXTENT_PAGES, ExtentName, HUGE, LockedExtent, QUEUED};
 use super::repeat;
 use super::staging::{List, SlotNumber, Stored};
 use super::work_area::WorkArea;
@@ -59,7 +59,7 @@ impl WorkingSet {
                 continue;
             }
             idle_rounds += 1;
-            if idle_rounds > 2_000 {
+            if idle_rounds > 30_000 {
                 return None;
             }
             // Others hold everything that could leave: they are at work, or pinned it for a moment.
@@ -107,18 +107,17 @@ impl WorkingSet {
         let reading = Reading::begin();
         let mut kept = Kept::new(self);
         for _ in 0..VICTIMS {
-            let Some(number) = self.next_victim() else {
+            let Some(name) = self.next_victim() else {
                 break;
             };
-            let Some(arena) = self.arena_of(&reading, number) else {
+            let Some(arena) = self.arena_of(&reading, name) else {
                 continue;
             };
-            let extent = arena.lock_extent(number);
+            let extent = arena.lock_extent(name.number());
             extent.clear_flag(QUEUED);
             let moved = self.move_out(&extent, extent.pages(), slot, most);
-            let stays = |page| extent.entry(page).load().kind() == Kind::Present;
-            if extent.pages().pages().any(stays) && !extent.set_flag(QUEUED) {
-                kept.push(number);
+            if extent.has_present_pages() && !extent.set_flag(QUEUED) {
+                kept.push(name);
             }
             drop(extent);
             if moved > 0 {
@@ -126,20 +125,18 @@ impl WorkingSet {
             }
         }
         drop(kept);
+        self.staging().sweep(slot);
         self.staging().put(List::Free, slot);
         None
     }
 
-    /// The arena of an extent, if it is (still) one of ours. An arena may start or end inside an extent.
+    /// The arena of an extent, if it is (still) one of ours.
     fn arena_of<'reading>(
         &self,
         reading: &'reading Reading,
-        number: ExtentNumber,
+        name: ExtentName,
     ) -> Option<&'reading Arena> {
-        let pages = number.pages();
-        let arena = [0, 16, 32, 48]
-            .into_iter()
-            .find_map(|step| reading.find_inline(pages.start().plus(PageCount::new(step))))?;
+        let arena = reading.find_inline(name.first_page())?;
         core::ptr::eq(&**arena.set(), self).then_some(arena)
     }
 
@@ -151,7 +148,7 @@ impl WorkingSet {
         slot: SlotNumber,
         most: u64,
     ) -> u64 {
-        self.staging().begin(slot, extent.number());
+        self.staging().begin(slot, extent.name());
         let mut moved = 0;
         let mut at = range.start();
         while at < range.end() && moved < most {
@@ -186,7 +183,7 @@ impl WorkingSet {
             let behind_first = PageRange::between(first.end(), rest.end());
             match error {
                 None => break,
-                Some(Errno::EXIST) => {
+                Some(Errno::EXIST) if !is_resident(rest.start()) => {
                     moved += self.note_moved(extent, first, slot);
                     rest = behind_first;
                 }
@@ -340,12 +337,12 @@ impl WorkingSet {
         if outdated == 0 {
             return;
         }
-        let number = self.staging().extent(slot);
+        let name = self.staging().extent(slot);
         let reading = Reading::begin();
-        let Some(arena) = self.arena_of(&reading, number) else {
+        let Some(arena) = self.arena_of(&reading, name) else {
             return;
         };
-        let _extent = arena.lock_extent(number);
+        let _extent = arena.lock_extent(name.number());
         for place in bits(outdated) {
             let frame = slot.frame(place);
             // A page that was taken back meanwhile took its slot along.
@@ -409,11 +406,11 @@ impl WorkingSet {
 
     /// Notes where the slot's pages are stored, for those that are still staged; drops what was stored in vain.
     fn publish(&self, slot: SlotNumber, found: &[Stored; EXTENT_PAGES as usize], kept: u64) {
-        let number = self.staging().extent(slot);
+        let name = self.staging().extent(slot);
         let reading = Reading::begin();
         let extent = self
-            .arena_of(&reading, number)
-            .map(|arena| arena.lock_extent(number));
+            .arena_of(&reading, name)
+            .map(|arena| arena.lock_extent(name.number()));
         for (place, stored) in found.iter().enumerate() {
             let Stored::At(kind, location) = *stored else {
                 continue;
@@ -480,21 +477,22 @@ impl WorkingSet {
         unstored == 0
     }
 
-    /// The pages of an owned slot that are stored leave, their frames are dropped one by one; how many.
+    /// The pages of an owned slot that are stored leave; frames that then have no owner are dropped one by one, those
+    /// of pages that were taken back too; how many.
     fn leave_stored(&self, slot: SlotNumber) -> u64 {
-        let (left, _) = self.leave_where_stored(slot);
-        self.staging().empty_some(slot, bits(left))
+        self.leave_where_stored(slot);
+        self.staging().empty_unowned(slot)
     }
 
     /// The staged pages of a slot go over to where they are stored. One bit each: those that did, those that are not stored.
     fn leave_where_stored(&self, slot: SlotNumber) -> (u64, u64) {
-        let number = self.staging().extent(slot);
+        let name = self.staging().extent(slot);
         let reading = Reading::begin();
         let (mut left, mut unstored) = (0, 0);
-        let Some(arena) = self.arena_of(&reading, number) else {
+        let Some(arena) = self.arena_of(&reading, name) else {
             return (left, unstored);
         };
-        let extent = arena.lock_extent(number);
+        let extent = arena.lock_extent(name.number());
         for place in 0..EXTENT_PAGES {
             let frame = slot.frame(place);
             let Some(owner) = self.staging().owner(frame) else {
@@ -520,13 +518,13 @@ impl WorkingSet {
         let mut dropped = 0;
         let mut from = Some(0);
         while let Some(at) = from {
-            let (number, next) = self.queued_from(at);
+            let (name, next) = self.queued_from(at);
             from = next;
-            let Some(number) = number else { continue };
-            let Some(arena) = self.arena_of(&reading, number) else {
+            let Some(name) = name else { continue };
+            let Some(arena) = self.arena_of(&reading, name) else {
                 continue;
             };
-            let extent = arena.lock_extent(number);
+            let extent = arena.lock_extent(name.number());
             for page in extent.pages().pages() {
                 let gone = extent.entry(page).try_update(|entry| {
                     (entry.kind() == Kind::Present && entry.has_copy())
@@ -568,13 +566,13 @@ impl<'set> Kept<'set> {
         }
     }
 
-    fn push(&mut self, number: ExtentNumber) {
+    fn push(&mut self, name: ExtentName) {
         match self.numbers.get_mut(self.count) {
             Some(place) => {
-                *place = number.get();
+                *place = name.get();
                 self.count += 1;
             }
-            None => self.set.requeue(number),
+            None => self.set.requeue(name),
         }
     }
 }
@@ -582,7 +580,7 @@ impl<'set> Kept<'set> {
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
         for number in self.numbers.iter().take(self.count) {
-            self.set.requeue(ExtentNumber::new(*number));
+            self.set.requeue(ExtentName::new(*number));
         }
     }
 }

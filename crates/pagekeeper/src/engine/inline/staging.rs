@@ -19,11 +19,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pagekeeper_store::codec::Page;
 use pagekeeper_sys::lock::FutexLock;
-use pagekeeper_sys::map::{Advice, Mapping, advise};
+use pagekeeper_sys::map::Mapping;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
+use super::drop::drop_pages;
 use super::entry::Kind;
-use super::extent::{EXTENT_PAGES, ExtentNumber};
+use super::extent::{EXTENT_PAGES, ExtentName};
 
 /// A slot's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +100,8 @@ struct Frame {
 struct Slot {
     /// The extent that was put here.
     extent: AtomicU32,
-    /// Frames that hold memory: returned to the budget when the slot is recycled.
-    held: AtomicU32,
+    /// Frames that hold memory, one bit each: returned to the budget when they are dropped.
+    held: AtomicU64,
     frames: [Frame; EXTENT_PAGES as usize],
 }
 
@@ -186,7 +187,7 @@ impl Staging {
             slots: (0..slots)
                 .map(|_| Slot {
                     extent: AtomicU32::new(0),
-                    held: AtomicU32::new(0),
+                    held: AtomicU64::new(0),
                     frames: core::array::from_fn(|_| new_frame()),
                 })
                 .collect(),
@@ -238,7 +239,14 @@ impl Staging {
             List::Standby => &lists.standby,
         };
         ring.numbers()
-            .map(|slot| u64::from(self.slot(SlotNumber(slot)).held.load(Ordering::Relaxed)))
+            .map(|slot| {
+                u64::from(
+                    self.slot(SlotNumber(slot))
+                        .held
+                        .load(Ordering::Relaxed)
+                        .count_ones(),
+                )
+            })
             .sum()
     }
 
@@ -275,14 +283,14 @@ impl Staging {
     }
 
     /// Enters an extent that is being moved into an owned slot.
-    pub(crate) fn begin(&self, slot: SlotNumber, extent: ExtentNumber) {
+    pub(crate) fn begin(&self, slot: SlotNumber, extent: ExtentName) {
         self.slot(slot)
             .extent
             .store(extent.get(), Ordering::Relaxed);
     }
 
-    pub(crate) fn extent(&self, slot: SlotNumber) -> ExtentNumber {
-        ExtentNumber::new(self.slot(slot).extent.load(Ordering::Relaxed))
+    pub(crate) fn extent(&self, slot: SlotNumber) -> ExtentName {
+        ExtentName::new(self.slot(slot).extent.load(Ordering::Relaxed))
     }
 
     /// A frame received `page`. Under the extent's lock.
@@ -291,7 +299,8 @@ impl Staging {
         record.owner.store(page.get(), Ordering::Relaxed);
         record.stored.store(stored.to_bits(), Ordering::Relaxed);
         let slot = self.slot(SlotNumber(frame.0 / EXTENT_PAGES as u32));
-        slot.held.fetch_add(1, Ordering::Relaxed);
+        let place = frame.0 % EXTENT_PAGES as u32;
+        slot.held.fetch_or(1 << place, Ordering::Relaxed);
     }
 
     /// The page whose contents are in the frame, if any still.
@@ -331,7 +340,7 @@ impl Staging {
             if frames == 0 {
                 continue;
             }
-            held += u64::from(frames);
+            held += u64::from(frames.count_ones());
             let range = self.range(*slot);
             run = match run {
                 Some(before) if before.end() == range.start() => {
@@ -350,20 +359,25 @@ impl Staging {
         held
     }
 
-    /// Drops single frames of an owned slot that held memory and have no owner any more; how many.
-    pub(crate) fn empty_some(&self, slot: SlotNumber, places: impl Iterator<Item = u64>) -> u64 {
+    /// Drops the frames of an owned slot that hold memory for no page any more; how many.
+    pub(crate) fn empty_unowned(&self, slot: SlotNumber) -> u64 {
         let mut count = 0;
-        for place in places {
-            drop_frames(PageRange::new(
-                self.page_of(slot.frame(place)),
-                PageCount::ONE,
-            ));
-            count += 1;
+        for place in 0..EXTENT_PAGES {
+            let frame = slot.frame(place);
+            let bit = 1 << place;
+            let held = self.slot(slot).held.load(Ordering::Relaxed) & bit != 0;
+            if held && self.owner(frame).is_none() {
+                drop_frames(PageRange::new(self.page_of(frame), PageCount::ONE));
+                self.slot(slot).held.fetch_and(!bit, Ordering::Relaxed);
+                count += 1;
+            }
         }
-        self.slot(slot)
-            .held
-            .fetch_sub(count as u32, Ordering::Relaxed);
         count
+    }
+
+    /// Makes sure that an owned slot into which nothing could be moved is really empty.
+    pub(crate) fn sweep(&self, slot: SlotNumber) {
+        drop_frames(self.range(slot));
     }
 
     /// Bytes of RAM that the area's records use (the frames themselves are in the budget).
@@ -375,6 +389,6 @@ impl Staging {
 /// The range lies in a staging area and no page owns a frame of it.
 fn drop_frames(range: PageRange) {
     // SAFETY: the only callers are the owners of the slots, whose frames nobody needs.
-    let dropped = unsafe { advise(range, Advice::Discard) };
-    debug_assert_eq!(dropped, Ok(()));
+    let dropped = unsafe { drop_pages(range) };
+    debug_assert!(dropped, "frames could not be dropped");
 }

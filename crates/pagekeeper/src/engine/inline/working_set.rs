@@ -29,7 +29,7 @@ use pagekeeper_units::{
 use super::arena::Arena;
 use super::balance;
 use super::entry::Kind;
-use super::extent::{EXTENT_PAGES, ExtentNumber, HUGE, LockedExtent, QUEUED, extents_of};
+use super::extent::{EXTENT_PAGES, ExtentName, HUGE, LockedExtent, QUEUED, extents_of};
 use super::frames::Frames;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
@@ -211,34 +211,35 @@ impl WorkingSet {
     }
 
     /// An extent got its first page in memory; `rescued`: it had been thrown out too early.
-    pub(crate) fn enqueue(&self, extent: ExtentNumber, rescued: bool) {
+    pub(crate) fn enqueue(&self, extent: ExtentName, rescued: bool) -> bool {
         let mut queue = self.queue.lock();
         let entered = if rescued {
             queue.rescue(extent.get())
         } else {
             queue.insert(extent.get())
         };
-        debug_assert_ne!(
-            entered,
-            Insertion::Full,
-            "the queue was made for every extent that may come"
-        );
+        entered != Insertion::Full
+    }
+
+    /// An extent has no page in memory any more.
+    pub(crate) fn dequeue(&self, extent: ExtentName) {
+        self.queue.lock().remove(extent.get());
     }
 
     /// A victim kept some or all of its pages.
-    pub(crate) fn requeue(&self, extent: ExtentNumber) {
+    pub(crate) fn requeue(&self, extent: ExtentName) {
         self.queue.lock().requeue(extent.get());
     }
 
     /// The extent that should leave next.
-    pub(crate) fn next_victim(&self) -> Option<ExtentNumber> {
-        self.queue.lock().next_victim().map(ExtentNumber::new)
+    pub(crate) fn next_victim(&self) -> Option<ExtentName> {
+        self.queue.lock().next_victim().map(ExtentName::new)
     }
 
     /// Walks the queue without changing it; see [`ExtentQueue::queued_from`].
-    pub(crate) fn queued_from(&self, from: usize) -> (Option<ExtentNumber>, Option<usize>) {
+    pub(crate) fn queued_from(&self, from: usize) -> (Option<ExtentName>, Option<usize>) {
         let (extent, next) = self.queue.lock().queued_from(from, 256);
-        (extent.map(ExtentNumber::new), next)
+        (extent.map(ExtentName::new), next)
     }
 
     /// How many pages from `page` up are worth bringing in, by what the last faults looked like.
@@ -282,7 +283,19 @@ impl WorkingSet {
 
     /// Frames in use at which the balancer begins and ends its work. Never above what faults may use.
     pub(crate) fn marks(&self) -> Watermarks {
-        Watermarks::for_budget(self.frames.limit().saturating_sub(self.frames.headroom()))
+        let ceiling = self.frames.limit().saturating_sub(self.frames.headroom());
+        let marks = Watermarks::for_budget(ceiling);
+        if marks.high < ceiling {
+            return marks;
+        }
+        // Below the smallest budget that has marks of its own.
+        let high = ceiling.saturating_sub(PageCount::new(8));
+        let low = high.saturating_sub(PageCount::new(4));
+        Watermarks {
+            budget: ceiling,
+            high,
+            low,
+        }
     }
 
     pub(crate) fn wake_balancer_when_low(&self) {
@@ -333,8 +346,10 @@ impl WorkingSet {
     /// Extents more that may hold pages: the queue must have room for each before the first fault. User context.
     pub(crate) fn expect_extents(&self, more: u64) {
         let expected = self.expected_extents.fetch_add(more, Ordering::Relaxed) + more;
-        // No more extents than frames can be in memory, however thinly they are spread.
-        let wanted = expected.min(self.frames.limit().get()) as usize;
+        // No more extents than frames or committed pages can be in memory, however thinly they are spread; those that a search
+        // for victims holds in its hand come on top.
+        let committed = self.committed() + more * EXTENT_PAGES;
+        let wanted = expected.min(committed).min(self.frames.limit().get()) as usize + QUEUE_START;
         if wanted > self.queue_capacity.load(Ordering::Relaxed) as usize {
             self.grow_queue(wanted);
         }
@@ -342,9 +357,7 @@ impl WorkingSet {
 
     #[cold]
     fn grow_queue(&self, wanted: usize) {
-        let capacity = (wanted * 2)
-            .min(self.frames.limit().as_usize())
-            .max(QUEUE_START);
+        let capacity = (wanted * 2).min(self.frames.limit().as_usize() + 2 * QUEUE_START);
         let storage = ExtentStorage::new(capacity);
         let mut queue = self.queue.lock_outside_handler();
         let old = queue.grow(storage);
@@ -421,8 +434,8 @@ impl WorkingSet {
         for extent in locked.iter().flatten() {
             let arrived = !extent.pages().intersection(done).is_empty();
             extent.set_flag(HUGE);
-            if arrived && !extent.set_flag(QUEUED) {
-                self.enqueue(extent.number(), false);
+            if arrived && !extent.set_flag(QUEUED) && !self.enqueue(extent.name(), false) {
+                extent.clear_flag(QUEUED);
             }
         }
         done.count().get()
@@ -488,8 +501,8 @@ fn is_untouched(arena: &Arena, range: PageRange) -> bool {
     })
 }
 
-/// Extents that a queue has room for at first (64 MiB of neighbouring pages).
-const QUEUE_START: usize = 256;
+/// Extents that a queue has room for at first (128 MiB of neighbouring pages).
+const QUEUE_START: usize = 512;
 
 /// The descriptor, with what may be used of it.
 fn open_userfaultfd() -> Result<Userfaultfd, EngineError> {
