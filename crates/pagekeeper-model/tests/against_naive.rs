@@ -3,6 +3,8 @@
 //! The fast loop does a million operations with a seed that it prints; `PAGEKEEPER_SEED` repeats one and
 //! `PAGEKEEPER_OPERATIONS` changes how many. The proptest loop does fewer and shrinks what it finds.
 
+// Longer than 500 lines because the naive model must be complete to be an oracle.
+
 mod naive;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The tables of windows-memory-behaviour.md 4 and 5, row by row, as far as they concern private memory.
 
+// Longer than 500 lines because it is a table of rules, one case each.
+
 mod support;
 
 use pagekeeper_model::*;

@@ -9,6 +9,8 @@
 //! The fault path takes and gives slots: no allocation, one [lock](crate::sync::Lock) held for the
 //! search only. At 16 TiB a search that finds nothing reads 8 MiB of summaries; at 64 GiB, 32 KiB.
 
+// Longer than 500 lines because the bitmaps and the tests that hold them against a model belong together.
+
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::ZeroedTable;
 

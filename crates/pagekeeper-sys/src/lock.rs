@@ -20,6 +20,8 @@
 //! fault of its own would wait for itself for ever. While it holds the lock it must not touch memory that
 //! is paged: with SIGBUS blocked the kernel kills the process instead of asking.
 
+// Longer than 500 lines because the four kinds of lock share one page of rules.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: the cell behind a lock, and the signal mask by a bare system call"

@@ -1,5 +1,7 @@
 //! Other people's SIGSEGV and SIGBUS handlers, installed before and after ours, and programs that block the signals.
 
+// Longer than 500 lines because it is a table of dispositions, one case each.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: the tests make faults on purpose and install handlers"

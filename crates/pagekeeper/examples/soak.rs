@@ -70,8 +70,8 @@ fn pattern(page: usize, generation: u64, index: usize) -> u64 {
     let base = (page as u64) << 32 | generation;
     match (page as u64 + generation) % 4 {
         0 => base,
-        1 if index % 8 != 0 => 0x2020_2020_2020_2020,
-        2 if index % 2 == 0 => base,
+        1 if !index.is_multiple_of(8) => 0x2020_2020_2020_2020,
+        2 if index.is_multiple_of(2) => base,
         _ => (base ^ (index as u64) << 17).wrapping_mul(0x9E37_79B9_7F4A_7C15),
     }
 }
@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         if words[start] != pattern(page, generation, start) {
                             differences.fetch_add(1, Ordering::Relaxed);
                         }
-                        if next(&mut state) % 3 == 0 {
+                        if next(&mut state).is_multiple_of(3) {
                             for (index, word) in words.iter_mut().enumerate() {
                                 *word = pattern(page, generation + 1, index);
                             }

@@ -40,6 +40,7 @@ mod reservation;
 mod settings;
 mod space;
 mod statistics;
+mod with_resident;
 
 pub use allocator::PagedAllocator;
 pub use engine::{EngineKind, Residence};

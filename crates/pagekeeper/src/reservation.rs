@@ -257,7 +257,7 @@ impl Reservation {
     }
 
     /// Address and size of a part. An end past the reservation is kept, so that the rules can refuse it.
-    fn part(&self, range: impl RangeBounds<u64>) -> (u64, u64) {
+    pub(crate) fn part(&self, range: impl RangeBounds<u64>) -> (u64, u64) {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(start) => start.saturating_add(1),

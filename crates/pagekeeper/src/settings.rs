@@ -140,10 +140,10 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] naming the variable and what to write instead.
     pub fn from_env(self) -> Result<Self, SettingsError> {
-        self.from_variables(|name| std::env::var_os(name))
+        self.overridden_by(|name| std::env::var_os(name))
     }
 
-    fn from_variables(
+    fn overridden_by(
         mut self,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, SettingsError> {
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn with(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        Settings::default().from_variables(|name| {
+        Settings::default().overridden_by(|name| {
             let pair = pairs.iter().find(|(other, _)| *other == name)?;
             Some(pair.1.into())
         })

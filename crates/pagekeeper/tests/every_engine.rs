@@ -1,5 +1,7 @@
 //! The same rules on every engine: reserve, commit, decommit, release, protect, query on real memory.
 
+// Longer than 500 lines because it is the list of rules that every engine keeps.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: touches memory by address, which is what is tested"
@@ -311,18 +313,19 @@ fn random_changes_against_a_shadow() {
                         .expect("committed");
                 }
                 _ => {
-                    for page in first..last {
-                        match shadow[page] {
-                            None => {}
+                    let touched = shadow.iter_mut().enumerate().take(last).skip(first);
+                    for (page, salt) in touched {
+                        match *salt {
+                            None => continue,
                             Some(0) => assert!(
                                 words(&reservation, page).iter().all(|it| *it == 0),
                                 "page {page}"
                             ),
                             Some(salt) => check_page(&reservation, page, salt),
                         }
-                        if shadow[page].is_some() && page % 3 == 0 {
+                        if page.is_multiple_of(3) {
                             write_page(&reservation, page, step);
-                            shadow[page] = Some(step);
+                            *salt = Some(step);
                         }
                     }
                 }

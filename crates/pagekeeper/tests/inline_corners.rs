@@ -233,3 +233,37 @@ fn releases_do_not_wait_for_other_threads_faults() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+#[test]
+fn held_memory_can_be_given_to_bare_system_calls() {
+    if !inline_works() {
+        return;
+    }
+    let space = space(INLINE, ByteCount::mib(1));
+    let reservation = committed(&space, ByteCount::mib(4));
+    for page in 0..1024 {
+        write_page(&reservation, page, 1);
+    }
+    reservation.trim(bytes(3));
+    let mut pipe = [0; 2];
+    // SAFETY: two descriptors are written to the array.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    let written = reservation.with_resident(bytes(3), |address, length| {
+        // SAFETY: the memory is committed and held; the bare call goes past any wrapper.
+        unsafe { libc::syscall(libc::SYS_write, pipe[1], address, length) }
+    });
+    assert_eq!(written.expect("one page"), PAGE as i64);
+    let read = reservation.with_resident(bytes(700), |address, length| {
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_read, pipe[0], address, length) }
+    });
+    assert_eq!(read.expect("one page"), PAGE as i64);
+    assert_eq!(words(&reservation, 700), words(&reservation, 3));
+    let too_much = reservation.with_resident(.., |_, _| ());
+    assert!(too_much.is_err(), "four times the budget");
+    reservation.decommit(bytes(9)).expect("inside");
+    assert!(
+        reservation.with_resident(bytes(9), |_, _| ()).is_err(),
+        "not committed"
+    );
+}

@@ -1,5 +1,7 @@
 //! The inline engine: data larger than its budget comes back byte by byte, and the budget holds.
 
+// Longer than 500 lines because it is the list of what paging must never do.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: touches memory by address, which is what is tested"
@@ -310,7 +312,7 @@ fn at_the_limit_many_threads_still_find_slots_for_what_leaves() {
         for thread in 0..4 {
             let reservation = &reservation;
             scope.spawn(move || {
-                let mut state = seed ^ (thread as u64 + 1) * 0x9E37_79B9;
+                let mut state = seed ^ ((thread as u64 + 1) * 0x9E37_79B9);
                 // Incompressible, and every page different in every round.
                 for round in 0..3_u64 {
                     for page in (thread..pages).step_by(4) {

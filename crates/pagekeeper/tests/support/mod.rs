@@ -50,6 +50,10 @@ pub(crate) fn committed(space: &Space, size: ByteCount) -> Reservation {
 }
 
 /// The words of page `index`.
+#[allow(
+    clippy::mut_from_ref,
+    reason = "memory behind an address; each test gives a page to one user at a time"
+)]
 pub(crate) fn words(reservation: &Reservation, index: usize) -> &mut [u64] {
     assert!((index as u64) < reservation.pages().count().get());
     let address = reservation.base().wrapping_add(index * PAGE).cast::<u64>();
@@ -73,12 +77,12 @@ pub(crate) fn check_page(reservation: &Reservation, index: usize, salt: u64) {
 }
 
 fn pattern(page: usize, salt: u64, at: usize) -> u64 {
-    let base = (page as u64) << 24 ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    let base = ((page as u64) << 24) ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93);
     match page % 5 {
         0 => base,
         1 if !at.is_multiple_of(8) => 0x2020_2020_2020_2020,
         2 => u64::from(base as u32) << 32 | u64::from(base as u32),
-        _ => (base ^ (at as u64) << 13).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ base >> 7,
+        _ => (base ^ ((at as u64) << 13)).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (base >> 7),
     }
 }
 

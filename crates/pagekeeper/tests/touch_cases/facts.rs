@@ -207,6 +207,7 @@ const GROUPS: Case = |name, paged| {
 };
 
 const WAIT: Case = |name, paged| {
+    #[expect(clippy::zombie_processes, reason = "the call under test waits for it")]
     let child = Command::new("/bin/sh")
         .args(["-c", "exit 3"])
         .spawn()

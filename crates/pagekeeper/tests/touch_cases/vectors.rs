@@ -116,8 +116,6 @@ const PROCESS: Case = |name, paged| {
     };
     assert_eq!(paged.slice(place, 13), expected);
     // SAFETY: the other process was this one, which wrote past the compiler's knowledge.
-    assert_eq!(
-        unsafe { core::ptr::read_volatile(&raw const other) },
-        expected
-    );
+    let seen = unsafe { core::ptr::read_volatile(&raw const other) };
+    assert_eq!(seen, expected);
 };

@@ -65,7 +65,7 @@ fn failing_file() -> (PageFiles, Disk) {
         let disk = Disk(Arc::new(Faulty::new(Positioned::new(transfers))));
         *theirs.lock().unwrap() = Some(disk.clone());
         Ok(Opened {
-            file,
+            file: file.into(),
             disk: Box::new(disk),
             direct: false,
         })

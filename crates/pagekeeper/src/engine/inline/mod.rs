@@ -17,7 +17,8 @@
 //! | [`working_set`] | a budget with everything that serves it |
 //! | [`handler`] | from the signal to the fault |
 //! | [`fault`] | in: from the entry to the page |
-//! | [`out`] | out: evict, clean, recycle |
+//! | [`huge`] | first touches by whole huge pages |
+//! | [`out`], [`clean`] | out: evict and recycle, store |
 //! | [`staging`] | modified and standby lists |
 //! | [`storage`] | what is asked of the page files and the pool |
 //! | [`spill`] | from the pool to the page file |
@@ -44,13 +45,15 @@ use crate::statistics::EngineStatistics;
 pub(crate) mod arena;
 mod balance;
 mod change;
+mod clean;
 mod descriptor;
 mod drop;
 mod entry;
 mod extent;
-mod fault;
+pub(crate) mod fault;
 mod frames;
 pub(crate) mod handler;
+mod huge;
 mod out;
 pub(crate) mod pin;
 mod prefetch;

@@ -117,11 +117,6 @@ impl Pinned {
         counter.fetch_sub(missing, Ordering::AcqRel);
         result.map(|()| pinned)
     }
-
-    /// The pages.
-    pub(crate) fn range(&self) -> PageRange {
-        self.range
-    }
 }
 
 fn take_places(counter: &AtomicU64, count: u64, most: u64) -> bool {

@@ -37,7 +37,7 @@ pub(crate) const fn packed(word: u64) -> [u8; PACKED_LENGTH] {
     // A match length is coded less 4; 15 of that in the token, the rest in bytes of 255 and a last one below.
     const EXTENSION: usize = MATCH - 4 - 15;
     const FULL: usize = EXTENSION / 255;
-    assert!(1 + LITERALS + 2 + FULL + 1 + 1 + TAIL == PACKED_LENGTH);
+    const { assert!(1 + LITERALS + 2 + FULL + 1 + 1 + TAIL == PACKED_LENGTH) };
     let bytes = word.to_ne_bytes();
     let mut block = [0xFF_u8; PACKED_LENGTH];
     block[0] = (LITERALS as u8) << 4 | 0x0F;
