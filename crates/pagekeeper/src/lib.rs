@@ -37,6 +37,7 @@ mod kernel_touch;
 mod paged_vec;
 mod registry;
 mod reservation;
+mod resident;
 mod settings;
 mod space;
 mod statistics;
@@ -54,6 +55,7 @@ pub use pagekeeper_model::{
 };
 pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
 pub use reservation::{Reservation, ReservationBuilder};
+pub use resident::{Resident, with_resident, with_resident_mut};
 pub use settings::Settings;
 pub use space::{Space, SpaceStatus};
 pub use statistics::{EngineStatistics, Exactness, LATENCY_BUCKETS};

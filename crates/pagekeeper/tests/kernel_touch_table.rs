@@ -92,3 +92,11 @@ fn every_name_of_the_table_leads_to_our_function() {
         );
     }
 }
+
+/// Not a test by itself: the process that the cases of `exec` turn into a shell.
+#[test]
+fn exec_child() {
+    if let Ok(name) = std::env::var("PAGEKEEPER_EXEC") {
+        touch_cases::processes::execute(&name);
+    }
+}

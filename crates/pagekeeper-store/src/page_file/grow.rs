@@ -67,7 +67,9 @@ impl PageFiles {
         for (file, _) in grown {
             let length = PageFile::offset(file.slots.counts().available);
             // Worst case: the disk keeps space that is used again later.
-            let _ = truncate(&file.file, length);
+            if file.file.take_back_if_lost().is_ok() {
+                let _ = truncate(&file.file, length);
+            }
         }
         Err(refusal.unwrap_or_else(|| self.beyond_maximum(pages)))
     }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use linux_raw_sys::general as c;
 
 use super::{BlockIo, Direction, MAX_BUFFERS, RawBuffer, Request};
+use crate::descriptor::InUse;
 use crate::handle::Handle;
 use crate::{Errno, raw};
 
@@ -87,6 +88,7 @@ impl OneTransfer for Handle {
         offset: u64,
         buffers: &[RawBuffer],
     ) -> Result<usize, Errno> {
+        let _in_use = InUse::begin();
         if self.take_back_if_lost().is_err() {
             return Err(Errno::BADF);
         }

@@ -17,14 +17,22 @@
 //! All functions are `extern "C-unwind"`, because some are cancellation points, and a cancelled thread unwinds through
 //! them (and lets go of its pins on the way).
 
+mod descriptors;
 mod facts;
 mod file_io;
+mod locks;
+mod messages;
 mod paths;
+mod polling;
+mod process;
 mod random;
+mod raw_syscall;
 mod reach;
 mod real;
 mod returned;
 mod scratch;
+mod signals;
+mod sockets;
 mod stdio;
 mod transfer;
 mod vectored;
@@ -80,12 +88,20 @@ impl core::fmt::Debug for KernelTouch {
 /// The families, each with its own file.
 static FAMILIES: &[&[KernelTouch]] = &[
     file_io::TABLE,
+    vectored::TABLE,
     paths::TABLE,
+    returned::TABLE,
     facts::TABLE,
     random::TABLE,
-    returned::TABLE,
     stdio::TABLE,
-    vectored::TABLE,
+    sockets::TABLE,
+    messages::TABLE,
+    polling::TABLE,
+    locks::TABLE,
+    signals::TABLE,
+    process::TABLE,
+    descriptors::TABLE,
+    raw_syscall::TABLE,
 ];
 
 /// Every function that the library stands in front of.

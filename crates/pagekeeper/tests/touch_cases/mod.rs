@@ -11,7 +11,11 @@ use crate::touch_support::Paged;
 
 mod facts;
 mod files;
+mod locks;
 mod paths;
+pub(crate) mod processes;
+mod signals;
+mod sockets;
 mod stdio;
 mod vectors;
 
@@ -22,10 +26,14 @@ pub(crate) type Case = fn(&str, &mut Paged);
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
     [
         files::cases(),
+        vectors::cases(),
         paths::cases(),
         facts::cases(),
         stdio::cases(),
-        vectors::cases(),
+        sockets::cases(),
+        locks::cases(),
+        processes::cases(),
+        signals::cases(),
     ]
     .concat()
 }

@@ -4,15 +4,15 @@
 //! the wrappers of `kernel_touch` bring the pages of a buffer in and pin them for the call: a pinned page is in the
 //! mapping and stays there. Pins count, since several threads may pass the same buffer.
 //!
-//! **Pins may not fill the budget**, or nobody could bring anything in any more. So all pins of a working set together
-//! are limited, in two shares; where a share is used up the answer is [`PinRefused::Busy`] at once, and never waiting:
-//! the wrappers then go on with a bounce buffer, or ask again later.
+//! **Pins may not fill the budget**, or nobody could bring anything in any more. So the pinned pages of a working set,
+//! each counted once however often it is pinned, have a ceiling that depends on who asks. Above it the answer is
+//! [`PinRefused::Busy`] at once, and never waiting: the wrappers then go on with a bounce buffer, or ask again later.
 //!
-//! | share | part of the budget | who |
-//! |---|---|---|
-//! | `VirtualLock` | a half (`change::lock`) | the program |
-//! | [`Share::Program`] | a quarter | `with_resident` |
-//! | [`Share::Wrapper`] | an eighth | wrapped libc calls, on all threads together |
+//! | who | ceiling, of the budget |
+//! |---|---|
+//! | `VirtualLock` (counted apart, in `change::lock`) | a half |
+//! | [`Share::Wrapper`]: wrapped calls, some of which wait; [`Share::Program`]: `with_resident` | a quarter |
+//! | [`Share::Brief`]: wrapped calls that wait for nobody, and that others may be waiting for | three eighths |
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +22,7 @@ use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
 use super::change;
-use super::entry::{Kind, PINS_MAX};
+use super::entry::{Entry, Kind, PINS_MAX};
 use super::extent::ExtentNumber;
 pub(crate) use super::fault::Want;
 use super::fault::{Answer, bring_in, forbidden};
@@ -46,26 +46,22 @@ pub(crate) enum PinRefused {
 pub(crate) enum Share {
     Wrapper,
     Program,
+    Brief,
 }
 
-/// Counters of pins, found by the working set's address. Two sets that share a counter limit each other a little more
-/// than need be, which costs a bounce buffer and nothing else.
+/// Counters of pinned pages, found by the working set's address. Two sets that share a counter limit each other a little
+/// more than need be, which costs a bounce buffer and nothing else.
+static PINNED_PAGES: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
 const COUNTERS: usize = 64;
-static WRAPPER_PINS: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
-static PROGRAM_PINS: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
+
+fn counter_of(set: &WorkingSet) -> &'static AtomicU64 {
+    let address = core::ptr::from_ref(set).addr() as u64;
+    let index = (address >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
+    PINNED_PAGES.get(index as usize).unwrap_or(&PINNED_PAGES[0])
+}
 
 impl Share {
-    fn counter(self, set: &WorkingSet) -> &'static AtomicU64 {
-        let address = core::ptr::from_ref(set).addr() as u64;
-        let index = (address >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
-        let counters = match self {
-            Self::Wrapper => &WRAPPER_PINS,
-            Self::Program => &PROGRAM_PINS,
-        };
-        counters.get(index as usize).unwrap_or(&counters[0])
-    }
-
-    /// Pages of `set` that the share may hold.
+    /// Pinned pages of `set` up to which this one may pin more.
     pub(crate) fn most(self, set: &WorkingSet) -> u64 {
         let usable = set
             .frames()
@@ -73,8 +69,8 @@ impl Share {
             .saturating_sub(set.frames().headroom())
             .get();
         match self {
-            Self::Wrapper => (usable / 8).max(1),
-            Self::Program => (usable / 4).max(1),
+            Self::Wrapper | Self::Program => (usable / 4).max(2),
+            Self::Brief => (usable * 3 / 8).max(4),
         }
     }
 }
@@ -82,7 +78,7 @@ impl Share {
 /// Pages that one wrapped call pins at once: a small part of the share, so that several threads find room.
 pub(crate) fn pages_at_once(set: &WorkingSet) -> u64 {
     const ONE_MIB: u64 = 256;
-    (Share::Wrapper.most(set) / 4).clamp(1, ONE_MIB)
+    (Share::Wrapper.most(set) / 8).clamp(1, ONE_MIB)
 }
 
 /// Pages of one inline arena, held in memory until dropped.
@@ -103,86 +99,110 @@ impl Pinned {
         if !arena.range().covers(range) {
             return Err(PinRefused::Forbidden);
         }
-        let counter = share.counter(arena.set());
-        if !take_places(counter, range.count().get(), share.most(arena.set())) {
-            return Err(PinRefused::Busy);
-        }
-        // Pages not pinned yet are given back one by one below when something is refused.
+        let counter = counter_of(arena.set());
+        let most = share.most(arena.set());
+        // When one page is refused, dropping this lets those before it go.
         let mut pinned = Self {
             range: PageRange::new(range.start(), PageCount::ZERO),
             counter,
         };
-        let result = pin_all(arena, range, want, &mut pinned);
-        let missing = range.count().get() - pinned.range.count().get();
-        counter.fetch_sub(missing, Ordering::AcqRel);
-        result.map(|()| pinned)
+        let _blocked = SignalsBlocked::new();
+        let mut area = None;
+        for page in range.pages() {
+            let mut place = Place::take(counter, most);
+            pin_page(arena, page, want, &mut place, &mut area)?;
+            pinned.range = PageRange::between(range.start(), page.plus(PageCount::ONE));
+        }
+        Ok(pinned)
     }
-}
-
-fn take_places(counter: &AtomicU64, count: u64, most: u64) -> bool {
-    let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
-        (now + count <= most).then_some(now + count)
-    });
-    taken.is_ok()
-}
-
-fn pin_all(
-    arena: &Arena,
-    range: PageRange,
-    want: Want,
-    pinned: &mut Pinned,
-) -> Result<(), PinRefused> {
-    let _blocked = SignalsBlocked::new();
-    let mut area = None;
-    for page in range.pages() {
-        pin_page(arena, page, want, &mut area)?;
-        pinned.range = PageRange::between(range.start(), page.plus(PageCount::ONE));
-    }
-    Ok(())
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         let reading = Reading::begin();
         for page in self.range.pages() {
-            if let Some(arena) = reading.find_inline(page) {
-                // A pin survives a decommit, so there is always one to take back, unless all was released.
-                arena.entry(page).update(|entry| {
+            let before = reading.find_inline(page).map(|arena| {
+                let unpin = |entry: Entry| {
                     if entry.pins() > 0 {
                         entry.unpinned()
                     } else {
                         entry
                     }
-                });
+                };
+                arena.entry(page).update(unpin).pins()
+            });
+            // A page that was released meanwhile has no pins any more; its place comes back all the same.
+            if before.is_none_or(|pins| pins <= 1) {
+                let less = |now: u64| Some(now.saturating_sub(1));
+                let _ = self
+                    .counter
+                    .fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
             }
         }
-        self.counter
-            .fetch_sub(self.range.count().get(), Ordering::AcqRel);
     }
 }
 
-/// Pins one page. `area` is taken when a page has to be brought in, and kept for the next.
+/// A place under the ceiling, given back unless it was used for a page.
+struct Place {
+    counter: &'static AtomicU64,
+    taken: bool,
+}
+
+impl Place {
+    fn take(counter: &'static AtomicU64, most: u64) -> Self {
+        let more = |now| (now < most).then_some(now + 1);
+        let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+        Self {
+            counter,
+            taken: taken.is_ok(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.taken {
+            self.counter.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Pins one page, which needs a place unless somebody else has it pinned already. `area` is taken when a page has to be
+/// brought in, and kept for the next.
 fn pin_page<'arena>(
     arena: &'arena Arena,
     page: PageNumber,
     want: Want,
+    place: &mut Place,
     area: &mut Option<HeldArea<'arena>>,
 ) -> Result<(), PinRefused> {
+    let may_pin = |entry: Entry, has_place: bool| match entry.pins() {
+        0 => has_place,
+        pins => pins < PINS_MAX,
+    };
     loop {
-        if forbidden(arena.entry(page).load(), want).is_some() {
+        let has_place = place.taken;
+        let entry = arena.entry(page).load();
+        if forbidden(entry, want).is_some() {
             return Err(PinRefused::Forbidden);
+        }
+        if !may_pin(entry, has_place) {
+            return Err(PinRefused::Busy);
         }
         let extent = arena.lock_extent(ExtentNumber::of(page));
         let result = extent.entry(page).try_update(|entry| {
             let here = entry.kind() == Kind::Present && !entry.is_busy();
-            (here && forbidden(entry, want).is_none() && entry.pins() < PINS_MAX)
+            (here && forbidden(entry, want).is_none() && may_pin(entry, has_place))
                 .then(|| entry.pinned())
         });
         // A write through the kernel is not seen by us: the copy in the page file may be outdated from now on. It is
         // compared before it is believed, so it may stay.
         drop(extent);
         match result {
-            Ok(_) => {
+            Ok(before) => {
+                if before.pins() == 0 {
+                    place.taken = false;
+                }
                 // Without moving, an eviction that was given up may leave a page write-protected. The program's own
                 // write would be mended by the fault handler; the kernel's would fail.
                 let moves = arena
@@ -195,10 +215,9 @@ fn pin_page<'arena>(
                 }
                 return Ok(());
             }
-            Err(entry) if entry.pins() >= PINS_MAX => return Err(PinRefused::Busy),
-            Err(_) => {}
+            Err(entry) if entry.kind() == Kind::Present && !entry.is_busy() => {}
+            Err(_) => bring(arena, page, want, area)?,
         }
-        bring(arena, page, want, area)?;
     }
 }
 
