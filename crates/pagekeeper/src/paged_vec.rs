@@ -49,7 +49,7 @@ const LARGEST_STEP: u64 = 64 << 20;
 ///
 /// Uses the inline engine (compressed pool, checksums, exact budget), or the mapped one where userfaultfd is not to be
 /// had. With the inline engine the kernel cannot touch pages that are out: system calls through libc and `std` are
-/// taken care of, others need [`crate::with_resident`].
+/// taken care of, others need [`Reservation::with_resident`].
 ///
 /// ```
 /// use pagekeeper::{ByteCount, PagedVec, Space};
