@@ -140,7 +140,7 @@ fn text(random: &mut Random) -> Vec<u64> {
                 .rev()
                 .fold(0, |word, &letter| word << 8 | u64::from(letter))
         }));
-        words.push(random.below(4));
+        words.push(kind);
         words.extend([0; RECORD - RANDOM - 4]);
     }
     words

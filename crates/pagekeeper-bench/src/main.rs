@@ -101,8 +101,7 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     results.load_at_end = machine::load();
     drop(janitor);
     publish(options, &results)?;
-    let failed = !results.differences.is_empty() || results.skipped.iter().any(|one| one.failed);
-    Ok(if failed {
+    Ok(if results.is_failure() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

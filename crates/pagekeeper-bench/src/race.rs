@@ -44,6 +44,9 @@ const METADATA: [ContenderKind; 4] = [
     ContenderKind::Resident,
 ];
 
+/// Turns that one of the kernel's ways may fail before it is out.
+const FAILURES: u32 = 4;
+
 /// The name of the paging family with one kind of data.
 pub(crate) fn paging_family(kind: DataKind) -> String {
     format!("paging/{}", kind.name())
@@ -59,6 +62,8 @@ pub(crate) struct Race<'a> {
 /// What came of one turn.
 enum Turn<T> {
     Done(T, StagePeak),
+    /// Failed this time; the next may work.
+    Lost,
     /// It will not work in further turns either; that has been noted.
     Out,
 }
@@ -123,6 +128,7 @@ impl Race<'_> {
                         self.collect_paging(&family, contender, &report, peak);
                         true
                     }
+                    Turn::Lost => true,
                     Turn::Out => false,
                 }
             });
@@ -206,9 +212,15 @@ impl Race<'_> {
             Ok(report) => Turn::Done(report, peak),
             Err(error) => {
                 eprintln!("{family}: {}: failed: {error:#}", contender.name());
-                self.results
+                let turns = self
+                    .results
                     .skip(family, contender, format!("{error:#}"), true);
-                Turn::Out
+                // The kernel's ways may kill a process in a tight control group now and then; the others go on.
+                if contender.engine().is_none() && turns < FAILURES {
+                    Turn::Lost
+                } else {
+                    Turn::Out
+                }
             }
         }
     }
@@ -346,6 +358,7 @@ impl Race<'_> {
                 );
                 match turn {
                     Turn::Done(report, _) => self.collect_fits(contender, &report),
+                    Turn::Lost => {}
                     Turn::Out => return false,
                 }
                 true
@@ -406,6 +419,7 @@ impl Race<'_> {
                             self.add("metadata", &name, contender, "value", value);
                         }
                     }
+                    Turn::Lost => {}
                     Turn::Out => return false,
                 }
                 true

@@ -28,6 +28,8 @@ pub(crate) struct Skipped {
     pub(crate) reason: String,
     /// Whether it started and failed; otherwise it was not possible here.
     pub(crate) failed: bool,
+    /// How many turns went like that.
+    pub(crate) turns: u32,
 }
 
 /// How the run was asked for.
@@ -109,23 +111,35 @@ impl Results {
         Summary::of(self.measurements.0.get(&key)?)
     }
 
-    /// Notes who could not take part; once is enough.
+    /// Notes who could not take part or failed; the first reason is kept, the turns are counted. Returns their number.
     pub(crate) fn skip(
         &mut self,
         family: &str,
         contender: ContenderKind,
         reason: String,
         failed: bool,
-    ) {
-        let known = |old: &Skipped| old.family == family && old.contender == contender;
-        if !self.skipped.iter().any(known) {
-            self.skipped.push(Skipped {
-                family: family.to_owned(),
-                contender,
-                reason,
-                failed,
-            });
+    ) -> u32 {
+        let known = |old: &&mut Skipped| old.family == family && old.contender == contender;
+        if let Some(old) = self.skipped.iter_mut().find(known) {
+            old.turns += 1;
+            return old.turns;
         }
+        let family = family.to_owned();
+        self.skipped.push(Skipped {
+            family,
+            contender,
+            reason,
+            failed,
+            turns: 1,
+        });
+        1
+    }
+
+    /// Whether something of ours failed, or contents were wrong anywhere. (A kernel that kills a process in a tight
+    /// control group is a result.)
+    pub(crate) fn is_failure(&self) -> bool {
+        let ours = |one: &Skipped| one.failed && one.contender.engine().is_some();
+        !self.differences.is_empty() || self.skipped.iter().any(ours)
     }
 
     /// Whether anything was measured in a family.
@@ -215,13 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_noted_once() {
+    fn a_reason_is_noted_once_and_turns_are_counted() {
         let mut results = empty();
         for reason in ["first", "second"] {
             results.skip("fits", ContenderKind::Mapped, reason.to_owned(), true);
         }
         assert_eq!(results.skipped.len(), 1);
-        assert_eq!(results.skipped[0].reason, "first");
-        assert!(results.has("fits"));
+        assert_eq!(
+            (results.skipped[0].reason.as_str(), results.skipped[0].turns),
+            ("first", 2)
+        );
+        assert!(results.has("fits") && results.is_failure());
+        let mut kernel = empty();
+        kernel.skip("fits", ContenderKind::SwapZram, "killed".to_owned(), true);
+        assert!(!kernel.is_failure());
     }
 }

