@@ -13,6 +13,8 @@
 //! Not covered: *robust* mutexes whose owner dies while the page is out (the kernel cannot mark them): lock their pages
 //! with `Reservation::lock`. Spin locks never enter the kernel.
 
+// Longer than 500 lines because every lock of pthreads has its own three or four calls.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: stands in for libc's functions of the same names"
@@ -129,10 +131,8 @@ impl Deadline {
     /// `at` is readable: it is copied to ordinary memory here.
     unsafe fn new(clock: clockid_t, at: *const timespec) -> Self {
         // SAFETY: passed on.
-        Self {
-            clock,
-            at: unsafe { *at },
-        }
+        let at = unsafe { *at };
+        Self { clock, at }
     }
 
     fn has_passed(&self) -> bool {

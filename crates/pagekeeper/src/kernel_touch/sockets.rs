@@ -113,11 +113,8 @@ unsafe fn receive(
             return if done > 0 { done as isize } else { moved };
         }
         done += moved as usize;
-        if !all
-            || (moved as usize) < rest.min(BOUNCE_BYTES) && done < count
-            || done >= count
-            || moved == 0
-        {
+        let short = (moved as usize) < rest.min(BOUNCE_BYTES);
+        if !all || short || done >= count || moved == 0 {
             return done as isize;
         }
     }

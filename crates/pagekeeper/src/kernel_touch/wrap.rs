@@ -10,6 +10,11 @@
 //! | `read p[n]` | `n` bytes that the kernel reads; without `[n]` what the pointer's type says |
 //! | `fill p[n]` | `n` bytes that the kernel fills, or reads and fills |
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: the macros make functions that pass their caller's pointers on to libc"
+)]
+
 /// A family's table and slots: `rows! { "family"; name: "what"; ... }`. The slots are `slots::name`.
 macro_rules! rows {
     ($family:literal; $($name:ident: $what:expr;)*) => {

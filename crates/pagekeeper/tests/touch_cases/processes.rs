@@ -119,10 +119,8 @@ const SPAWN: Case = |name, paged| {
     assert_eq!(text, "first second marked 9000\n");
     let mut status = 0;
     // SAFETY: our child.
-    assert_eq!(
-        unsafe { libc::waitpid(paged.get(process), &raw mut status, 0) },
-        paged.get(process)
-    );
+    let waited = unsafe { libc::waitpid(paged.get(process), &raw mut status, 0) };
+    assert_eq!(waited, paged.get(process));
     assert_eq!(status, 0);
     let missing = paged.text("/no such program");
     paged.out();
