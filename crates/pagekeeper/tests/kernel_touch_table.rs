@@ -93,6 +93,32 @@ fn every_name_of_the_table_leads_to_our_function() {
     }
 }
 
+#[test]
+fn the_document_names_every_function() {
+    let text = include_str!("../../../docs/kernel-touches.md");
+    for touch in kernel_touches() {
+        let row = format!("| `{}` | {} |", touch.name, touch.what.trim());
+        assert!(
+            text.contains(&row),
+            "docs/kernel-touches.md lacks this row:\n{row}"
+        );
+    }
+}
+
+/// Prints the rows of docs/kernel-touches.md: `cargo test --test kernel_touch_table rows -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints the document's table"]
+fn rows_of_the_document() {
+    let mut family = "";
+    for touch in kernel_touches() {
+        if touch.family != family {
+            family = touch.family;
+            println!("\n### {family}\n\n| function | what is looked after |\n|---|---|");
+        }
+        println!("| `{}` | {} |", touch.name, touch.what.trim());
+    }
+}
+
 /// Not a test by itself: the process that the cases of `exec` turn into a shell.
 #[test]
 fn exec_child() {

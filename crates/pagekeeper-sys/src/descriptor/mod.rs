@@ -11,7 +11,7 @@
 //!    [`KeptDescriptor::recover`] takes the file back from the keeper, under the old number if that is free.
 //!    Both allocate nothing, so the fault path may call them. Where recovering fails the caller has to stop the
 //!    process; it must not go on.
-//! 4. [`own_numbers`] lists the numbers for wrappers of `close_range`, and [`vacate`] makes room for `dup2`.
+//! 4. [`own_numbers`] lists the numbers for wrappers of `close_range`, and [`vacate()`] makes room for `dup2`.
 //!
 //! After `fork` the child has the descriptors but not the keeper: there `recover` fails, unless the number is still
 //! good or the kernel lets the child reach into its parent. What the child keeps itself gets a keeper of its own.

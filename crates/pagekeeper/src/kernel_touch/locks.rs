@@ -25,11 +25,10 @@ use core::time::Duration;
 
 use libc::{
     clockid_t, pthread_barrier_t, pthread_cond_t, pthread_mutex_t, pthread_once_t,
-    pthread_rwlock_t, sem_t, timespec,
+    pthread_rwlock_t, timespec,
 };
 
-use super::reach::{fail, pages_of, reaches};
-use super::real::{errno, set_errno};
+use super::reach::{pages_of, reaches};
 use super::wrap::{real, rows};
 use crate::engine::inline::pin::{PinRefused, Pinned, Share, Want};
 
@@ -53,10 +52,6 @@ rows! { "locks";
     pthread_rwlock_unlock: "the lock, where the kernel looks at it";
     pthread_barrier_wait: "the barrier, while waiting";
     pthread_once: "the control word";
-    sem_wait: "the semaphore, while waiting";
-    sem_timedwait: "the semaphore, while waiting";
-    sem_clockwait: "the semaphore, while waiting";
-    sem_post: "the semaphore, where the kernel looks at it";
 }
 
 unsafe extern "C-unwind" {
@@ -95,7 +90,7 @@ fn hold<T>(object: *const T, share: Share) -> Held {
 }
 
 /// Pins an object for a call that waits for nobody: sooner or later there is a place.
-fn hold_briefly<T>(object: *const T) -> Option<Pinned> {
+pub(super) fn hold_briefly<T>(object: *const T) -> Option<Pinned> {
     let mut patience = Patience::new();
     loop {
         match hold(object, Share::Brief) {
@@ -121,15 +116,15 @@ impl Patience {
 
 /// A moment on a clock up to which something is waited for.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     clock: clockid_t,
-    at: timespec,
+    pub(super) at: timespec,
 }
 
 impl Deadline {
     /// # Safety
     /// `at` is readable: it is copied to ordinary memory here.
-    unsafe fn new(clock: clockid_t, at: *const timespec) -> Self {
+    pub(super) unsafe fn new(clock: clockid_t, at: *const timespec) -> Self {
         // SAFETY: passed on.
         let at = unsafe { *at };
         Self { clock, at }
@@ -156,7 +151,7 @@ unsafe fn is_special(mutex: *const pthread_mutex_t) -> bool {
 }
 
 /// Takes a lock: tried without the kernel first, then waiting with its page pinned, or looking again and again.
-fn take_lock<T>(
+pub(super) fn take_lock<T>(
     object: *const T,
     deadline: Option<Deadline>,
     try_first: bool,
@@ -434,7 +429,7 @@ rwlock! {
 }
 
 /// Whether the word at `offset` is not zero: how glibc marks objects shared between processes.
-unsafe fn is_shared<T>(object: *const T, offset: usize) -> bool {
+pub(super) unsafe fn is_shared<T>(object: *const T, offset: usize) -> bool {
     // SAFETY: the caller promised such an object.
     unsafe { *object.byte_add(offset).cast::<c_int>() != 0 }
 }
@@ -456,7 +451,6 @@ macro_rules! wake {
 
 wake! {
     pthread_rwlock_unlock(pthread_rwlock_t) shared at 28;
-    sem_post(sem_t) shared at 8;
 }
 
 #[unsafe(no_mangle)]
@@ -478,76 +472,4 @@ unsafe extern "C-unwind" fn pthread_once(
     let _pinned = hold_briefly(control);
     // SAFETY: the caller's promises, passed on.
     unsafe { real(control, start) }
-}
-
-/// Waits for a semaphore, whose functions return -1 and set errno.
-unsafe fn take_semaphore(
-    semaphore: *mut sem_t,
-    deadline: Option<Deadline>,
-    wait: impl Fn() -> c_int,
-) -> c_int {
-    // SAFETY: the caller's semaphore.
-    let attempt = || unsafe {
-        if libc::sem_trywait(semaphore) == 0 {
-            0
-        } else {
-            errno()
-        }
-    };
-    let before = errno();
-    let result = take_lock(semaphore, deadline, true, libc::EAGAIN, attempt, || {
-        set_errno(before);
-        if wait() == 0 { 0 } else { errno() }
-    });
-    if result == 0 {
-        set_errno(before);
-        return 0;
-    }
-    fail(result)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn sem_wait(semaphore: *mut sem_t) -> c_int {
-    let real = real!(sem_wait: (*mut sem_t) -> c_int);
-    // SAFETY: the caller's promises, passed on.
-    unsafe {
-        if !reaches(semaphore, size_of::<sem_t>()) {
-            return real(semaphore);
-        }
-        take_semaphore(semaphore, None, || real(semaphore))
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn sem_timedwait(semaphore: *mut sem_t, moment: *const timespec) -> c_int {
-    let real = real!(sem_timedwait: (*mut sem_t, *const timespec) -> c_int);
-    // SAFETY: the caller's promises, passed on.
-    unsafe {
-        if !reaches(semaphore, size_of::<sem_t>()) {
-            return real(semaphore, moment);
-        }
-        let deadline = Deadline::new(libc::CLOCK_REALTIME, moment);
-        take_semaphore(semaphore, Some(deadline), || {
-            real(semaphore, &raw const deadline.at)
-        })
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn sem_clockwait(
-    semaphore: *mut sem_t,
-    clock: clockid_t,
-    moment: *const timespec,
-) -> c_int {
-    let real = real!(sem_clockwait: (*mut sem_t, clockid_t, *const timespec) -> c_int);
-    // SAFETY: the caller's promises, passed on.
-    unsafe {
-        if !reaches(semaphore, size_of::<sem_t>()) {
-            return real(semaphore, clock, moment);
-        }
-        let deadline = Deadline::new(clock, moment);
-        take_semaphore(semaphore, Some(deadline), || {
-            real(semaphore, clock, &raw const deadline.at)
-        })
-    }
 }

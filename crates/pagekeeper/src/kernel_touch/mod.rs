@@ -31,6 +31,7 @@ mod reach;
 mod real;
 mod returned;
 mod scratch;
+mod semaphores;
 mod signals;
 mod sockets;
 mod stdio;
@@ -98,6 +99,7 @@ static FAMILIES: &[&[KernelTouch]] = &[
     messages::TABLE,
     polling::TABLE,
     locks::TABLE,
+    semaphores::TABLE,
     signals::TABLE,
     process::TABLE,
     descriptors::TABLE,

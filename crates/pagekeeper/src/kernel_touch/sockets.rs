@@ -114,7 +114,7 @@ unsafe fn receive(
         }
         done += moved as usize;
         let short = (moved as usize) < rest.min(BOUNCE_BYTES);
-        if !all || short || done >= count || moved == 0 {
+        if !all || short || done >= count {
             return done as isize;
         }
     }

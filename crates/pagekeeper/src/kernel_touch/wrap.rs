@@ -58,7 +58,7 @@ macro_rules! touches {
     ($family:literal; $(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $result:ty { $($how:ident $what:ident $([$length:expr])?),* $(,)? }
     )*) => {
-        $crate::kernel_touch::wrap::rows! { $family; $($name: concat!($(stringify!($how), " ", stringify!($what), " "),*);)* }
+        $crate::kernel_touch::wrap::rows! { $family; $($name: concat!($("`", stringify!($what), "` (", stringify!($how), ") "),*);)* }
         $($crate::kernel_touch::wrap::touch! {
             fn $name($($argument: $type),*) -> $result { $($how $what $([$length])?),* }
         })*

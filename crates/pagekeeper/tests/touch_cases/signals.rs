@@ -88,10 +88,11 @@ const ACTION: Case = |name, paged| {
             paged.get(seen).sa_flags & libc::SA_RESTART,
             libc::SA_RESTART
         );
+        // SAFETY: a set.
         let mask = paged.get(seen).sa_mask;
         // SAFETY: a set.
-        let member = unsafe { libc::sigismember(&raw const mask, libc::SIGBUS) };
-        assert_eq!(member, 1, "as it was set");
+        let is_member = unsafe { libc::sigismember(&raw const mask, libc::SIGBUS) };
+        assert_eq!(is_member, 1, "as it was set");
     }
     assert_eq!(
         (int(call!(name, 33, 0_usize, 0_usize)), errno()),
