@@ -64,6 +64,11 @@ impl WorkingSet {
         if !is_untouched(arena, target) {
             return 0;
         }
+        // The fault itself left an empty table of small pages in its 2 MiB, and the kernel moves a huge page whole only to
+        // where there is none. Since 6.14 dropping a whole 2 MiB frees the table; before, that one piece is split.
+        // SAFETY: by their entries these pages are untouched, and their extents are locked.
+        let freed = unsafe { drop_pages(target) };
+        debug_assert!(freed, "absent pages could not be dropped");
         // SAFETY: the source is the huge source's own memory, the target lies in a registered arena and is absent, as
         // its entries say, which cannot change while all its extents are locked.
         let progress = unsafe {
