@@ -1,0 +1,1 @@
+//! Windows' virtual-memory calls for C and C++ programs on Linux.
