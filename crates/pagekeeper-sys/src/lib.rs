@@ -19,6 +19,7 @@
 //! | [`seccomp`] | making the kernel refuse chosen calls, for tests and `doctor` |
 //! | [`rlimit`] | the process's limits |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
+//! | [`checked_copy`] | copies from and to addresses that may be bad |
 //! | [`cgroup`] | memory limits of control groups, both versions |
 //! | [`cpu`] | processors |
 //! | [`memory_info`] | the machine's memory, and settings that bite |
@@ -30,6 +31,7 @@
 //! | [`procmap`] | the kernel's map of a process, and its sums |
 
 pub mod cgroup;
+pub mod checked_copy;
 pub mod cpu;
 pub mod descriptor;
 pub mod disk;
