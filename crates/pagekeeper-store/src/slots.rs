@@ -16,6 +16,8 @@ use pagekeeper_sys::map::ZeroedTable;
 
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Lock, Relaxed};
 
+mod withdrawn;
+
 /// The longest run that is handed out, in slots (1 MiB).
 pub const RUN_MAX: u32 = 256;
 
@@ -43,6 +45,8 @@ pub(crate) struct SlotMap {
     all_free: ZeroedTable<AtomicU64>,
     /// One bit a slot: the disk refused to write it.
     bad: ZeroedTable<AtomicU64>,
+    /// One bit a slot: bad, and never to be tried again.
+    condemned: ZeroedTable<AtomicU64>,
     capacity: u32,
     /// Slots with space behind them; they come first.
     available: AtomicU32,
@@ -72,6 +76,7 @@ impl SlotMap {
             some_free: ZeroedTable::new(summaries)?,
             all_free: ZeroedTable::new(summaries)?,
             bad: ZeroedTable::new(clusters)?,
+            condemned: ZeroedTable::new(clusters)?,
             capacity,
             available: AtomicU32::new(0),
             cursor: AtomicU32::new(0),
@@ -94,10 +99,16 @@ impl SlotMap {
     }
 
     pub(crate) fn resident_bytes(&self) -> u64 {
-        [&self.free, &self.some_free, &self.all_free, &self.bad]
-            .iter()
-            .map(|table| table.resident_bytes())
-            .sum()
+        [
+            &self.free,
+            &self.some_free,
+            &self.all_free,
+            &self.bad,
+            &self.condemned,
+        ]
+        .iter()
+        .map(|table| table.resident_bytes())
+        .sum()
     }
 
     /// Makes the slots up to `available` usable; there is space behind them now. One caller at a
@@ -150,7 +161,7 @@ impl SlotMap {
         self.leave_use(first, count, |map, slot| map.set_free(slot, 1))
     }
 
-    /// Withdraws slots that were taken and could not be written; they are never handed out again.
+    /// Withdraws slots that were taken and could not be written; they are not handed out again unless they are mended.
     pub(crate) fn mark_bad(&self, first: u32, count: u32) -> u32 {
         self.leave_use(first, count, |map, slot| {
             if let Some(word) = map.bad.get((slot / CLUSTER) as usize) {

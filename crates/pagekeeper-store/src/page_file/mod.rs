@@ -10,6 +10,7 @@
 //! | `disk` | from an open file to a way of transfer |
 //! | `file` | one page file: slots, checksums, transfers |
 //! | `grow` | space really allocated before it is promised |
+//! | `mend` | slots that could not be written, tried again |
 //! | `retire` | taking a file away while running |
 //! | [`PageFiles`] | all files of a space, one numbering of slots |
 //!
@@ -19,6 +20,7 @@ mod disk;
 mod error;
 mod file;
 mod grow;
+mod mend;
 mod place;
 mod retire;
 mod set;

@@ -7,13 +7,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::SignalsBlocked;
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount};
 
 use super::file::PageFile;
+use super::mend::Mending;
 use super::{
     FILES_MAX, Opener, PageFileError, PageFileId, PageFileSettings, Slot, SlotRun, open_disk, place,
 };
@@ -32,6 +33,7 @@ pub struct PageFiles {
     opener: Opener,
     /// Held by whoever changes the files or their sizes; the fault path never takes it.
     growth: Mutex<Growth>,
+    pub(super) mending: Mending,
 }
 
 /// A place for a page file.
@@ -115,6 +117,7 @@ impl PageFiles {
             settings,
             opener,
             growth: Mutex::default(),
+            mending: Mending::default(),
         };
         for place in &places {
             files.add_file(place)?;
@@ -226,13 +229,19 @@ impl PageFiles {
         PageFileId::all().all(|id| self.file(id).is_none())
     }
 
-    /// What all files together may hold: their maximum sizes, less those that are being taken away.
+    /// What all files together may hold: their maximum sizes, less files that are being taken away and slots that the
+    /// disk refused to write.
     pub fn maximum(&self) -> PageCount {
-        let sum = self
-            .staying()
-            .map(|(_, file)| u64::from(file.slots.capacity()))
-            .sum();
-        PageCount::new(sum)
+        let most = |file: &PageFile| {
+            u64::from(file.slots.capacity()).saturating_sub(u64::from(file.slots.counts().bad))
+        };
+        PageCount::new(self.staying().map(|(_, file)| most(&file)).sum())
+    }
+
+    /// Slots that the disk refused to write, in all files.
+    pub fn withdrawn(&self) -> PageCount {
+        let bad = |(_, file): (_, Arc<PageFile>)| u64::from(file.slots.counts().bad);
+        PageCount::new(self.in_order().map(bad).sum())
     }
 
     /// Slots that can hold pages now: with space behind them, not bad, in files that stay.
@@ -260,6 +269,15 @@ impl PageFiles {
 
     pub(super) fn key(&self) -> &ChecksumKey {
         &self.key
+    }
+
+    /// The same, unless somebody is growing a file just now.
+    pub(super) fn try_growth(&self) -> Option<MutexGuard<'_, Growth>> {
+        match self.growth.try_lock() {
+            Ok(growth) => Some(growth),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(super) fn growth(&self) -> MutexGuard<'_, Growth> {

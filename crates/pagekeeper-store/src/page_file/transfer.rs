@@ -8,6 +8,7 @@ use std::io::IoSlice;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::disk::Request;
+use pagekeeper_sys::file::AlignedPage;
 use pagekeeper_sys::rlimit;
 use pagekeeper_units::PAGE_SIZE;
 
@@ -34,8 +35,9 @@ pub enum ReadError {
     Io(Errno),
 }
 
-/// The disk refused to store a run. The run is no longer the caller's: it is withdrawn for good, or
-/// free again when the slots were not to blame. Take another and try again.
+/// The disk refused to store a run. The run is no longer the caller's: it is withdrawn until
+/// [`PageFiles::mend`] can write it, or free again when the slots were not to blame. Take another
+/// and try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("pages could not be written: {errno}")]
 pub struct WriteError {
@@ -168,10 +170,14 @@ impl PageFiles {
                 file.write(first, run.count, request, sums)
             })
         });
-        written.flatten().unwrap_or(Err(WriteError {
+        let result = written.flatten().unwrap_or(Err(WriteError {
             errno: Errno::INVAL,
             withdrawn: false,
-        }))
+        }));
+        if result.is_err_and(|error| error.withdrawn) {
+            self.note_withdrawn();
+        }
+        result
     }
 
     /// Reads the page in `slot` and checks it. For the fault path.
@@ -239,6 +245,16 @@ impl PageFiles {
 }
 
 impl PageFile {
+    /// Tries a withdrawn slot: writes zeros to it.
+    pub(super) fn try_slot(&self, slot: u32) -> Result<(), Errno> {
+        static ZEROS: AlignedPage = AlignedPage::new();
+        if Self::offset(slot + 1) > rlimit::file_size_bytes() {
+            return Err(Errno::FBIG);
+        }
+        add(&self.traffic.requests_out, 1);
+        self.disk.write_at(Self::offset(slot), ZEROS.bytes())
+    }
+
     fn write(
         &self,
         first: u32,
@@ -351,7 +367,7 @@ impl PageFile {
 }
 
 /// Whether an error says something about these slots, rather than about the moment or the call.
-fn blames_the_disk(errno: Errno) -> bool {
+pub(super) fn blames_the_disk(errno: Errno) -> bool {
     !matches!(
         errno,
         Errno::FBIG

@@ -32,6 +32,15 @@ pub enum Fault {
         /// What it gives.
         errno: Errno,
     },
+    /// Requests of that direction that cover the byte at `offset` fail with `errno`: a bad sector.
+    FailsAcross {
+        /// Which requests fail.
+        direction: Direction,
+        /// Which byte of the file.
+        offset: u64,
+        /// What they give.
+        errno: Errno,
+    },
     /// Every read that covers the byte at `offset` in the file sees it changed by `mask`.
     Flips {
         /// Which byte of the file.
@@ -196,6 +205,12 @@ impl Fault {
             } => {
                 (way == *direction && counted_down(after)).then_some((Verdict::Fail(*errno), true))
             }
+            Self::FailsAcross {
+                direction,
+                offset,
+                errno,
+            } => (way == *direction && (request.offset()..end).contains(offset))
+                .then_some((Verdict::Fail(*errno), false)),
             Self::EndsAt { offset } => (end > *offset).then_some((
                 Verdict::Fail(if writes { Errno::NOSPC } else { Errno::IO }),
                 false,

@@ -56,6 +56,88 @@ fn what_bad_slots_take_away_the_promise_asks_for_again() {
     );
 }
 
+/// Looks again and again until nothing more is due within two seconds.
+fn mend(files: &PageFiles) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    while std::time::Instant::now() < end {
+        files.mend();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_disk_that_had_no_space_gets_its_slots_back_when_it_has() {
+    let (files, disk) = failing_file();
+    let mut rng = Rng::from_env();
+    let pages = pages(&mut rng, 64);
+    disk.0.add(Fault::EndsAt { offset: 0 });
+    let before = files.changes();
+    for _ in 0..3 {
+        assert_eq!(store(&files, &pages).unwrap_err().errno, Errno::NOSPC);
+    }
+    assert!(files.changes() > before);
+    assert_eq!(files.withdrawn(), PageCount::new(192));
+    assert_eq!(files.maximum(), PageCount::new(2048 - 192));
+    mend(&files);
+    assert_eq!(files.withdrawn(), PageCount::new(192), "still no space");
+    disk.0.heal();
+    let before = files.changes();
+    mend(&files);
+    assert_eq!(files.withdrawn(), PageCount::ZERO);
+    assert_eq!(files.usable(), PageCount::new(2048));
+    assert!(files.changes() > before);
+}
+
+#[test]
+fn of_a_failed_run_only_the_bad_slot_stays_out() {
+    let (files, disk) = failing_file();
+    let mut rng = Rng::from_env();
+    // One sector in the 20th page is bad: every write over it fails.
+    let bad = Fault::FailsAcross {
+        direction: Direction::Write,
+        offset: 20 * PAGE_SIZE as u64 + 512,
+        errno: Errno::IO,
+    };
+    disk.0.add(bad);
+    store(&files, &pages(&mut rng, 64)).unwrap_err();
+    assert_eq!(files.withdrawn(), PageCount::new(64));
+    mend(&files);
+    assert_eq!(files.withdrawn(), PageCount::ONE);
+    assert!(!files.is_mending_due(), "given up for good");
+    // A dead disk condemns nothing.
+    disk.0.add(Fault::FailsAfter {
+        direction: Direction::Write,
+        after: 0,
+        errno: Errno::IO,
+    });
+    store(&files, &pages(&mut rng, 64)).unwrap_err();
+    mend(&files);
+    assert_eq!(files.withdrawn(), PageCount::new(65));
+    disk.0.heal();
+    mend(&files);
+    assert_eq!(files.withdrawn(), PageCount::ONE);
+}
+
+#[test]
+fn what_withdrawn_slots_take_away_another_file_makes_up_for() {
+    let (files, disk) = failing_file();
+    let second = folder();
+    let other = files.add_file(second.path()).unwrap();
+    assert_eq!(files.promised(), PageCount::new(2048));
+    let mut rng = Rng::from_env();
+    disk.0.add(Fault::FailsAfter {
+        direction: Direction::Write,
+        after: 0,
+        errno: Errno::IO,
+    });
+    store(&files, &pages(&mut rng, 64)).unwrap_err();
+    assert!(files.usable() < files.promised());
+    mend(&files);
+    assert!(files.usable() >= files.promised());
+    let grown = files.usage().into_iter().find(|file| file.id == other);
+    assert!(grown.unwrap().allocated >= ByteCount::new(64 * PAGE_SIZE as u64));
+}
+
 #[test]
 fn every_write_may_fail_at_any_moment_and_nothing_stored_is_lost() {
     let mut rng = Rng::from_env();
