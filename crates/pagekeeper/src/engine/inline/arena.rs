@@ -113,6 +113,15 @@ impl Arena {
         EntryCell(self.entries.get(index).unwrap_or(&NOBODY))
     }
 
+    /// The states of a range of its pages, for loops over many; empty where the range is not all the arena's.
+    pub(crate) fn entries(&self, range: PageRange) -> impl ExactSizeIterator<Item = EntryCell<'_>> {
+        let start = range.start().get().wrapping_sub(self.range().start().get()) as usize;
+        let cells = self
+            .entries
+            .get(start..start.saturating_add(range.count().as_usize()));
+        cells.unwrap_or_default().iter().map(EntryCell)
+    }
+
     pub(crate) fn extent_words(&self, number: ExtentNumber) -> ExtentWords<'_> {
         let index = number.get().wrapping_sub(self.first_extent) as usize * WORDS;
         let words = self

@@ -159,6 +159,19 @@ impl Entry {
         Self(self.0 - PIN_ONE)
     }
 
+    /// Committed, never touched or all zeros, writable and neither executable nor guarded, at peace and pinned by nobody:
+    /// one comparison, because whole huge pages are asked.
+    pub(crate) const fn is_blank(self) -> bool {
+        const LOOKED_AT: u64 = LOCATION_MASK
+            | KIND_MASK
+            | BUSY
+            | PIN_MASK
+            | (((Rights::WRITE | Rights::EXECUTE | Rights::GUARD) as u64) << PROTECTION_SHIFT);
+        const BLANK: u64 =
+            ((Kind::Fill as u64) << KIND_SHIFT) | ((Rights::WRITE as u64) << PROTECTION_SHIFT);
+        self.0 & LOOKED_AT == BLANK
+    }
+
     /// May this page be taken out of the mapping?
     pub(crate) const fn is_evictable(self) -> bool {
         matches!(self.kind(), Kind::Present)
@@ -176,6 +189,15 @@ impl EntryCell<'_> {
     #[inline]
     pub(crate) fn load(self) -> Entry {
         Entry(self.0.load(Ordering::Acquire))
+    }
+
+    /// Replaces the entry without comparing. Only under the extent's lock, and where it was [blank](Entry::is_blank) under
+    /// it: then nobody changes it beside (commits change reserved pages only, and there is no pin to be lifted).
+    #[inline]
+    pub(crate) fn change_blank(self, change: impl Fn(Entry) -> Entry) {
+        let before = Entry(self.0.load(Ordering::Relaxed));
+        debug_assert!(before.is_blank());
+        self.0.store(change(before).0, Ordering::Release);
     }
 
     /// Replaces the entry by `change` of it; pins may move beside us, hence the loop (bounded in practice by the number

@@ -83,10 +83,8 @@ impl WorkingSet {
             let dropped = unsafe { drop_pages(rest) };
             debug_assert!(dropped, "pages could not be dropped");
         }
-        for page in done.pages() {
-            arena
-                .entry(page)
-                .update(|entry| entry.moved_to(Kind::Present, 0));
+        for entry in arena.entries(done) {
+            entry.change_blank(|entry| entry.moved_to(Kind::Present, 0));
         }
         for extent in locked.iter().flatten() {
             let arrived = !extent.pages().intersection(done).is_empty();
@@ -100,13 +98,6 @@ impl WorkingSet {
 }
 
 fn is_untouched(arena: &Arena, range: PageRange) -> bool {
-    range.pages().all(|page| {
-        let entry = arena.entry(page).load();
-        entry.kind() == Kind::Fill
-            && entry.location() == 0
-            && !entry.is_busy()
-            && entry.rights().allows_write()
-            && !entry.rights().is_guard()
-            && !entry.rights().allows_execute()
-    })
+    let mut entries = arena.entries(range);
+    entries.len() > 0 && entries.all(|entry| entry.load().is_blank())
 }

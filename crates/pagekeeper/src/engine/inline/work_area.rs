@@ -182,8 +182,9 @@ pub(crate) struct HugeSource {
     busy: AtomicU32,
 }
 
-/// Huge pages that can be made at once.
-pub(crate) const HUGE_AT_ONCE: u64 = 4;
+/// Huge pages that can be made at once. With more, the cost of a fault is shared by more pages, and the program waits longer
+/// for its first one (here: 0.4 ms a huge page).
+pub(crate) const HUGE_AT_ONCE: u64 = 8;
 
 impl HugeSource {
     fn new() -> Result<Self, EngineError> {
@@ -212,7 +213,8 @@ impl HugeSource {
             self.memory.range().start(),
             PageCount::new(PAGES_PER_HUGE_PAGE * count),
         );
-        for huge in 0..count {
+        // Downwards: what is cleared last is still in the nearest cache when the program goes on with the first.
+        for huge in (0..count).rev() {
             let page = PageNumber::new(range.start().get() + huge * PAGES_PER_HUGE_PAGE);
             // SAFETY: the memory is ours while `busy` is; the write makes the kernel put a zeroed page there.
             unsafe { (page.address() as *mut u8).write_volatile(0) };
