@@ -6,13 +6,17 @@
 //! One process has one fault handler, so there is one registry for all spaces. Readers (the handler) announce
 //! themselves in a counter and read an immutable sorted table; writers (opening and closing an arena, in user context)
 //! publish a new table and free old ones only at a moment when no reader is inside.
+//!
+//! Wrapped libc calls ask far more often than faults do, and nearly always about memory that is none of ours. So the span
+//! of all inline arenas is kept in two words beside the table ([`may_be_inline`]), and the announcement, which all
+//! threads write to, is left to those who hit it.
 
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: readers follow a pointer that writers replace"
 )]
 
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pagekeeper_units::{PageNumber, PageRange};
@@ -33,12 +37,13 @@ pub(crate) struct Registered {
 struct Table {
     /// Sorted by start; ranges do not overlap.
     arenas: Vec<Registered>,
-    /// Whether any of them is inline.
-    has_inline: bool,
 }
 
 static CURRENT: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
 static READERS: AtomicUsize = AtomicUsize::new(0);
+/// The first page of the lowest inline arena, and the page after the last of the highest; 0 as the end: there is none.
+static INLINE_START: AtomicU64 = AtomicU64::new(0);
+static INLINE_END: AtomicU64 = AtomicU64::new(0);
 static WRITER: Mutex<Graveyard> = Mutex::new(Graveyard { tables: Vec::new() });
 
 struct Graveyard {
@@ -106,15 +111,22 @@ impl Drop for Reading {
     }
 }
 
-/// Whether there is any inline arena in the process: the wrapped system calls' first question.
+/// Whether there is any inline arena in the process.
 #[inline]
 pub(crate) fn has_inline() -> bool {
-    if CURRENT.load(Ordering::Acquire).is_null() {
-        return false;
-    }
-    let _reading = Reading::begin();
-    // SAFETY: as in `Reading::find`.
-    unsafe { CURRENT.load(Ordering::SeqCst).as_ref() }.is_some_and(|table| table.has_inline)
+    INLINE_END.load(Ordering::Relaxed) != 0
+}
+
+/// Whether `range` touches the span of the inline arenas: the wrapped calls' first question, answered by two loads.
+///
+/// A page of a live arena is always found. Whoever uses an address in an arena got it from `insert`'s caller, so these loads
+/// come after the stores made there; and each bound that is stored as long as the arena is in the table lies on the
+/// right side of it. So it does not matter that the two are not read at one moment, nor that the span grows or shrinks
+/// for other arenas meanwhile.
+#[inline]
+pub(crate) fn may_be_inline(range: PageRange) -> bool {
+    range.start().get() < INLINE_END.load(Ordering::Relaxed)
+        && range.end().get() > INLINE_START.load(Ordering::Relaxed)
 }
 
 /// Enters an arena.
@@ -155,17 +167,28 @@ fn change(edit: impl FnOnce(&mut Vec<Registered>)) {
         .map(|table| table.arenas.clone())
         .unwrap_or_default();
     edit(&mut arenas);
+    publish_span(&arenas);
     let new = if arenas.is_empty() {
         core::ptr::null_mut()
     } else {
-        let has_inline = arenas.iter().any(|arena| arena.inline.is_some());
-        Box::into_raw(Box::new(Table { arenas, has_inline }))
+        Box::into_raw(Box::new(Table { arenas }))
     };
     CURRENT.store(new, Ordering::SeqCst);
     if !old.is_null() {
         graveyard.tables.push(RetiredTable(old));
     }
     sweep(&mut graveyard);
+}
+
+/// Stores the span of the inline arenas of a new table (sorted). Under the writers' lock.
+fn publish_span(arenas: &[Registered]) {
+    let mut inline = arenas.iter().filter(|arena| arena.inline.is_some());
+    let first = inline.next();
+    let last = inline.next_back().or(first);
+    let start = first.map_or(0, |arena| arena.range.start().get());
+    let end = last.map_or(0, |arena| arena.range.end().get());
+    INLINE_START.store(start, Ordering::SeqCst);
+    INLINE_END.store(end, Ordering::SeqCst);
 }
 
 fn sweep(graveyard: &mut Graveyard) {

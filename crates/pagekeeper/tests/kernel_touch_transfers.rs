@@ -15,8 +15,9 @@ use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use pagekeeper::{ByteCount, Protection, RegionState, Resident, Space};
+use pagekeeper::{ByteCount, EngineKind, Protection, RegionState, Resident, Space};
 use touch_support::{Paged, errno, int};
 
 /// Runs `body` in a process of its own.
@@ -392,4 +393,47 @@ fn a_bare_system_call_needs_the_memory_held() {
         );
         paged.out();
     });
+}
+
+/// The wrapped calls ask for the span of all arenas first, which grows and shrinks as others come and go.
+#[test]
+fn memory_is_recognised_while_other_arenas_come_and_go() {
+    alone(
+        "memory_is_recognised_while_other_arenas_come_and_go",
+        || {
+            let paged = Paged::new(ByteCount::mib(1), ByteCount::mib(4));
+            let all = bytes(&paged);
+            fill(all, 3);
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for round in 0..60 {
+                        let other = support::space(EngineKind::Inline, ByteCount::mib(1));
+                        // Below everything, or above it.
+                        let reservation = other.reserve(ByteCount::mib(1));
+                        let reservation = if round % 2 == 0 {
+                            reservation.at(0x2000_0000)
+                        } else {
+                            reservation.top_down()
+                        };
+                        let reservation = reservation.committed().build().expect("a free place");
+                        support::write_page(&reservation, 0, round);
+                        paged.region.trim(..);
+                    }
+                    done.store(true, Ordering::Relaxed);
+                });
+                let mut sink = tempfile::tempfile_in(folder().path()).expect("a file");
+                let mut part = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let from = part * 16_384 % all.len();
+                    sink.rewind().expect("a file");
+                    sink.write_all(&all[from..from + 16_384])
+                        .expect("recognised");
+                    part += 1;
+                }
+                println!("{part} writes");
+            });
+            check(all, 0, 3);
+        },
+    );
 }

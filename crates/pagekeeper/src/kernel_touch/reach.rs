@@ -19,10 +19,17 @@ pub(super) fn active() -> bool {
 #[inline]
 pub(super) fn reaches<T: ?Sized>(pointer: *const T, length: usize) -> bool {
     let address = pointer.addr();
-    address >= PAGE_SIZE
-        && length > 0
-        && active()
-        && Reading::begin().touches_inline(pages_of(address, length))
+    if address < PAGE_SIZE || length == 0 {
+        return false;
+    }
+    let pages = pages_of(address, length);
+    registry::may_be_inline(pages) && reaches_arena(pages)
+}
+
+/// The longer answer: within the span of the inline arenas there is other memory too.
+#[inline(never)]
+fn reaches_arena(pages: PageRange) -> bool {
+    !fork::is_child() && Reading::begin().touches_inline(pages)
 }
 
 /// The pages of `length` (not 0) bytes at `address`; cut off at the end of the address space.
