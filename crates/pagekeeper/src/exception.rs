@@ -19,6 +19,7 @@ use pagekeeper_model::{Access, Verdict};
 use pagekeeper_sys::signal::{self, Decision, Redirected};
 use pagekeeper_units::PageNumber;
 
+use crate::process_hook::{self, Interrupted};
 use crate::registry::Reading;
 use crate::space;
 
@@ -136,8 +137,24 @@ impl Callbacks {
     }
 }
 
-/// On the thread's own stack, outside the signal frame.
+/// On the thread's own stack, outside the signal frame. Holds nothing while the hook runs, which may leave by `longjmp`.
 fn dispatch(redirected: &mut Redirected<'_>) -> signal::Verdict {
+    let Some((number, exception)) = judge(redirected) else {
+        return signal::Verdict::Resume;
+    };
+    if process_hook::ask(&exception, &mut Interrupted::new(&mut redirected.fault)) == Handled::Retry
+    {
+        return signal::Verdict::Resume;
+    }
+    match space::by_number(number) {
+        Some(space) => die(&space, &exception),
+        None => signal::Verdict::Resume,
+    }
+}
+
+/// The exception that the access is, with the number of its space; `None` when it is none any more, or when a callback of
+/// the space has mended it.
+fn judge(redirected: &Redirected<'_>) -> Option<(u64, Exception)> {
     let cause = Cause::from_word(redirected.argument);
     let fault = &redirected.fault;
     let access = if fault.is_instruction_fetch() {
@@ -149,18 +166,16 @@ fn dispatch(redirected: &mut Redirected<'_>) -> signal::Verdict {
     };
     let address = fault.address() as u64;
     let instruction = fault.instruction_pointer() as u64;
-    let owner = Reading::begin()
+    // Released in the meantime: the access is as wrong as before, and the kernel will say so.
+    let number = Reading::begin()
         .find(PageNumber::containing(address))
-        .map(|found| found.space);
-    let Some(space) = owner.and_then(space::by_number) else {
-        // Released in the meantime: the access is as wrong as before, and the kernel will say so.
-        return signal::Verdict::Resume;
-    };
+        .map(|found| found.space)?;
+    let space = space::by_number(number)?;
     let kind = match cause {
         Cause::InPage(errno) => ExceptionKind::InPageError(errno.map(NonZeroI32::get)),
         Cause::Violation | Cause::Guard => match space.judge(address, access) {
             // Another thread committed the page or was first at the guard.
-            Verdict::Ok => return signal::Verdict::Resume,
+            Verdict::Ok => return None,
             Verdict::Guard(_) => ExceptionKind::GuardPage,
             Verdict::AccessViolation(_) | Verdict::Foreign => ExceptionKind::AccessViolation,
         },
@@ -171,10 +186,8 @@ fn dispatch(redirected: &mut Redirected<'_>) -> signal::Verdict {
         access,
         instruction,
     };
-    match space.callbacks().ask(&exception) {
-        Handled::Retry => signal::Verdict::Resume,
-        Handled::Pass => die(&space, &exception),
-    }
+    let handled = space.callbacks().ask(&exception);
+    (handled == Handled::Pass).then_some((number, exception))
 }
 
 /// One clear line, then death with the registers of the faulting instruction.

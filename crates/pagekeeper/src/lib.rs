@@ -35,6 +35,7 @@ mod fork;
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 mod kernel_touch;
 mod paged_vec;
+mod process_hook;
 mod registry;
 mod reservation;
 mod resident;
@@ -51,11 +52,14 @@ pub use exception::{Exception, ExceptionKind, Handled};
 pub use kernel_touch::{KernelTouch, kernel_touches};
 pub use paged_vec::{PagedVec, Plain};
 pub use pagekeeper_model::{
-    Access, BaseProtection, Protection, Refusal, RegionInfo, RegionState, RegionType,
+    Access, AllocationInfo, BaseProtection, FreeRequest, Protection, Refusal, RegionInfo,
+    RegionState, RegionType, Verdict, WorkingSetFlags, WorkingSetLimits,
 };
+pub use pagekeeper_sys::signal::Registers;
 pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
+pub use process_hook::{Interrupted, ProcessHook, set_process_hook};
 pub use reservation::{Reservation, ReservationBuilder};
 pub use resident::{Resident, with_resident, with_resident_mut};
 pub use settings::Settings;
-pub use space::{Space, SpaceStatus};
+pub use space::{AddressLimits, PageAttributes, Space, SpaceStatus};
 pub use statistics::{EngineStatistics, Exactness, LATENCY_BUCKETS};

@@ -7,7 +7,7 @@ use pagekeeper_units::{ByteCount, PageRange};
 
 use crate::engine::{EngineKind, Residence};
 use crate::error::Error;
-use crate::space::Space;
+use crate::space::{AddressLimits, Space};
 
 /// What a reservation shall be like. Made by [`Space::reserve`].
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub struct ReservationBuilder {
     commit: bool,
     write_watch: bool,
     protection: Protection,
+    limits: Option<AddressLimits>,
 }
 
 impl ReservationBuilder {
@@ -36,6 +37,7 @@ impl ReservationBuilder {
             commit: false,
             write_watch: false,
             protection: Protection::READ_WRITE,
+            limits: None,
         }
     }
 
@@ -76,12 +78,42 @@ impl ReservationBuilder {
         self
     }
 
+    /// Remembers which pages are written. Windows: `MEM_WRITE_WATCH`.
+    pub fn write_watch(mut self) -> Self {
+        self.write_watch = true;
+        self
+    }
+
+    /// Inside of these limits; not together with an address. Windows: `MEM_ADDRESS_REQUIREMENTS`.
+    pub fn within(mut self, limits: AddressLimits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// Reserves.
     ///
     /// # Errors
     /// [`Error::Refused`] with the rule; [`Error::Settings`] where an own budget cannot be had or the engine cannot
     /// run here.
     pub fn build(self) -> Result<Reservation, Error> {
+        let (range, engine, tag) = self.reserve()?;
+        Ok(Reservation {
+            space: self.space,
+            range,
+            engine,
+            tag,
+        })
+    }
+
+    /// Reserves, and leaves the reservation to the space: it stays until [`Space::free_at`] releases it.
+    ///
+    /// # Errors
+    /// As [`ReservationBuilder::build`].
+    pub fn build_detached(self) -> Result<PageRange, Error> {
+        self.reserve().map(|(range, ..)| range)
+    }
+
+    fn reserve(&self) -> Result<(PageRange, EngineKind, EngineTag), Error> {
         let shared = self.space.shared();
         let kind = self.engine.unwrap_or(shared.default_engine());
         let tag = shared.engine_tag(kind, self.ram.map(ByteCount::pages))?;
@@ -94,18 +126,14 @@ impl ReservationBuilder {
             top_down: self.top_down,
             write_watch: self.write_watch,
         };
-        match shared.reserve(&request) {
-            Ok(range) => Ok(Reservation {
-                space: self.space,
-                range,
-                engine: kind,
-                tag,
-            }),
-            Err(error) => {
-                shared.abandon_own(tag);
-                Err(error)
-            }
+        let reserved = match &self.limits {
+            Some(limits) => shared.reserve_within(&request, limits),
+            None => shared.reserve(&request),
+        };
+        if reserved.is_err() {
+            shared.abandon_own(tag);
         }
+        reserved.map(|range| (range, kind, tag))
     }
 }
 

@@ -9,14 +9,24 @@
 //! | [`change`] | commit, decommit, protect |
 //! | [`query`] | query, judge an access, describe a page |
 //! | [`resident`] | lock, unlock, prefetch, discard, trim |
+//! | [`by_address`] | reservations that nobody owns; limits for their place |
+//! | [`reset`], [`offer`] | contents of no interest, or of none for a while |
+//! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
+//! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
 
 mod allocate;
+mod attributes;
+mod by_address;
 mod change;
 mod foreign;
+mod foreign_change;
 mod ledger;
+mod limits;
+mod offer;
 mod query;
+mod reset;
 mod resident;
 mod status;
 mod watch;
@@ -37,6 +47,8 @@ use crate::exception::{Callbacks, Exception, Handled};
 use crate::reservation::ReservationBuilder;
 use crate::settings::Settings;
 
+pub use attributes::PageAttributes;
+pub use by_address::AddressLimits;
 pub use status::SpaceStatus;
 
 /// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same
@@ -67,6 +79,10 @@ pub(crate) struct Core {
     pub(crate) ledger: Ledger,
     /// First pages of the arenas that were opened for one reservation at an address of its own.
     pub(crate) fixed_arenas: HashSet<PageNumber>,
+    /// Pages that nobody may touch for the time being.
+    pub(crate) offered: offer::Offered,
+    /// The budget from before a hard maximum of the working set.
+    pub(crate) soft_budget: Option<PageCount>,
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -119,6 +135,8 @@ impl Space {
                 model,
                 ledger,
                 fixed_arenas: HashSet::new(),
+                offered: offer::Offered::default(),
+                soft_budget: None,
             }),
             files,
             wanted_ram: AtomicU64::new(ram.pages().get()),
@@ -240,7 +258,11 @@ impl Shared {
         if crate::fork::is_child() {
             return Err(request.failed(EngineError::ForkedChild));
         }
-        Ok(self.core())
+        let mut core = self.core();
+        if !core.offered.is_empty() {
+            core.take_back_offered(request.address, request.size);
+        }
+        Ok(core)
     }
 
     pub(crate) fn callbacks(&self) -> &Callbacks {

@@ -3,7 +3,7 @@
 use pagekeeper_model::{Access, PageState, RegionInfo, RegionState, Verdict};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
-use super::{Request, Shared, Space, foreign};
+use super::{Core, Request, Shared, Space, foreign};
 use crate::engine::Residence;
 use crate::error::Error;
 
@@ -35,6 +35,12 @@ impl Space {
             .map_err(|refusal| request.refused(refusal))
     }
 
+    /// What an access at `address` meets now, and does to it: an armed guard page is disarmed by asking, as by the access. For
+    /// those who copy on behalf of others and were refused.
+    pub fn access(&self, address: u64, access: Access) -> Verdict {
+        self.shared().judge(address, access)
+    }
+
     /// Where each page of the `size` bytes at `address` is right now, in runs, upwards. Pages that are not committed
     /// are left out. Windows: `QueryWorkingSetEx`, with more to say.
     pub fn residence(&self, address: u64, size: u64) -> Vec<(PageRange, Residence)> {
@@ -64,20 +70,21 @@ impl Shared {
     /// What the rules say to an access now. An armed guard page is disarmed by asking, as by the access.
     pub(crate) fn judge(&self, address: u64, access: Access) -> Verdict {
         let mut core = self.core();
+        if core.offered.contains(PageNumber::containing(address)) {
+            let state = core.model.state_at(PageNumber::containing(address));
+            return Verdict::AccessViolation(state);
+        }
         let verdict = core.model.access(address, access);
         let Verdict::Guard(remaining) = verdict else {
             return verdict;
         };
         let page = PageNumber::containing(address);
-        let tag = core.engine_of(PageRange::new(page, PageCount::ONE));
-        let engine = tag.and_then(|tag| core.ledger.engine(tag));
-        match engine.map(|engine| engine.disarm_guard(page, remaining)) {
-            Some(Ok(())) => {
-                core.model.clear_guard(page);
-                verdict
-            }
+        debug_assert_eq!(core.model.guard_at(page), Some(remaining));
+        if core.disarm(page) {
+            verdict
+        } else {
             // The kernel refuses to open the page: it stays armed, and the access is wrong.
-            _ => Verdict::AccessViolation(core.model.state_at(page)),
+            Verdict::AccessViolation(core.model.state_at(page))
         }
     }
 
@@ -96,5 +103,18 @@ impl Shared {
             ),
             _ => "free".to_owned(),
         }
+    }
+}
+
+impl Core {
+    /// Disarms the guard of `page`, on real memory and in the rules; whether it is disarmed now by this call.
+    pub(crate) fn disarm(&mut self, page: PageNumber) -> bool {
+        let Some(remaining) = self.model.guard_at(page) else {
+            return false;
+        };
+        let tag = self.engine_of(PageRange::new(page, PageCount::ONE));
+        let engine = tag.and_then(|tag| self.ledger.engine(tag));
+        let opened = engine.is_some_and(|engine| engine.disarm_guard(page, remaining).is_ok());
+        opened && self.model.clear_guard(page)
     }
 }

@@ -5,6 +5,7 @@
     reason = "UNSAFETY: declares what changes memory behind an address as unsafe"
 )]
 
+use pagekeeper_model::Refusal;
 use pagekeeper_units::PageRange;
 
 use super::{Request, Shared, Space};
@@ -22,10 +23,14 @@ impl Space {
     pub fn lock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("lock", address, size);
         let mut core = self.shared().enter(request)?;
-        let plan = core
-            .model
-            .plan_lock(address, size)
-            .map_err(|refusal| request.refused(refusal))?;
+        let plan = match core.model.plan_lock(address, size) {
+            Err(Refusal::GuardPage { page }) => {
+                // As the access would have done.
+                core.disarm(page);
+                return Err(request.refused(Refusal::GuardPage { page }));
+            }
+            other => other.map_err(|refusal| request.refused(refusal))?,
+        };
         if let Some(engine) = core
             .engine_of(plan.range())
             .and_then(|tag| core.ledger.engine(tag))
@@ -41,14 +46,21 @@ impl Space {
     /// Lets locked pages go again. Windows: `VirtualUnlock`.
     ///
     /// # Errors
-    /// `NotLocked` when a page of the range is not locked.
+    /// `NotLocked` when a page of the range is not locked; such pages leave the working set.
     pub fn unlock_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("unlock", address, size);
         let mut core = self.shared().enter(request)?;
-        let plan = core
-            .model
-            .plan_unlock(address, size)
-            .map_err(|refusal| request.refused(refusal))?;
+        let plan = match core.model.plan_unlock(address, size) {
+            Err(refusal @ Refusal::NotLocked { .. }) => {
+                let range = PageRange::touched_by(address, size).unwrap_or_default();
+                for part in core.model.not_locked(range) {
+                    self.shared()
+                        .for_committed(&core, part, |engine, part| engine.trim(part));
+                }
+                return Err(request.refused(refusal));
+            }
+            other => other.map_err(|refusal| request.refused(refusal))?,
+        };
         if let Some(engine) = core
             .engine_of(plan.range())
             .and_then(|tag| core.ledger.engine(tag))

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 use core::num::NonZeroI32;
 
 use pagekeeper_sys::Errno;
+use pagekeeper_sys::checked_copy;
 use pagekeeper_sys::signal::{Decision, FaultInfo, SIGNAL_BUS, call_on_stack};
 use pagekeeper_sys::time::monotonic_nanoseconds;
 use pagekeeper_units::PageNumber;
@@ -18,6 +19,7 @@ use super::fault::{Answer, Want, bring_in};
 use super::work_area::WorkArea;
 use crate::exception::{self, Cause};
 use crate::fork;
+use crate::process_hook;
 use crate::registry::Reading;
 
 /// What is handed over to the other stack.
@@ -31,7 +33,22 @@ struct Job<'fault> {
 
 /// The client that `pagekeeper_sys::signal::install` gets.
 pub(crate) fn on_fault(fault: &mut FaultInfo<'_>) -> Decision {
-    if !fault.information().is_fault() || fork::is_child() {
+    if !fault.information().is_fault() {
+        return Decision::NotMine;
+    }
+    let decision = decide(fault);
+    match decision {
+        Decision::Retry => decision,
+        // Where nothing else helps, a copy that may fail does.
+        _ if checked_copy::give_up(fault) => Decision::Retry,
+        Decision::NotMine if !fork::is_child() => process_hook::decide_foreign(fault),
+        _ => decision,
+    }
+}
+
+/// What becomes of a fault in paged memory.
+fn decide(fault: &mut FaultInfo<'_>) -> Decision {
+    if fork::is_child() {
         return Decision::NotMine;
     }
     let page = PageNumber::containing(fault.address() as u64);
