@@ -94,6 +94,13 @@ impl SlotMap {
         }
     }
 
+    /// Whether a slot could be taken.
+    pub(crate) fn has_free(&self) -> bool {
+        let counts = self.counts();
+        !self.closed.load(Relaxed)
+            && u64::from(counts.used) + u64::from(counts.bad) < u64::from(counts.available)
+    }
+
     pub(crate) fn capacity(&self) -> u32 {
         self.capacity
     }

@@ -56,6 +56,8 @@ pub struct EngineStatistics {
     pub clean_drops: u64,
     /// Pages that could not be read back.
     pub lost: u64,
+    /// Faults that ended as in-page errors because nothing could be thrown out to make room: see the error number there.
+    pub refused: u64,
     /// Fault latencies; see [`LATENCY_BUCKETS`]. All zero where they are not measured.
     pub latency: Vec<u64>,
 }
@@ -103,6 +105,7 @@ impl EngineStatistics {
         self.pages_out += other.pages_out;
         self.clean_drops += other.clean_drops;
         self.lost += other.lost;
+        self.refused += other.refused;
         if self.latency.len() < other.latency.len() {
             self.latency.resize(other.latency.len(), 0);
         }

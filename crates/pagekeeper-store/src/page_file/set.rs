@@ -224,6 +224,12 @@ impl PageFiles {
             })
     }
 
+    /// Whether no slot is free. For the fault path.
+    pub fn is_full(&self) -> bool {
+        let has_free = |cell: &Cell| cell.file().is_some_and(|file| file.slots.has_free());
+        !self.cells.iter().any(has_free)
+    }
+
     /// Whether there is any page file.
     pub fn is_empty(&self) -> bool {
         PageFileId::all().all(|id| self.file(id).is_none())

@@ -68,7 +68,8 @@ impl<T: TableCell> ZeroedTable<T> {
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or(Errno::NOMEM)?;
         let pages = PageCount::holding(bytes.max(1) as u64);
-        let treatment = Treatment::NO_HUGE_PAGES;
+        // Not dumped: gigabytes of address space would be looked through for a few pages of numbers.
+        let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
         let memory = reserve(pages, Access::READ_WRITE, treatment)?;
         Ok(Self {
             memory,

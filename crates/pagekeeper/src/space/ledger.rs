@@ -42,6 +42,8 @@ pub(crate) struct Ledger {
     accounts: Vec<Option<Account>>,
     /// Pages that the page files can hold for certain (grows in steps).
     stored_at_most: PageCount,
+    /// The page files' count of changes that was followed last.
+    followed: u64,
 }
 
 impl Ledger {
@@ -60,7 +62,26 @@ impl Ledger {
             allow_ram_disk: settings.page_file.allow_ram_disk,
             accounts: (0..FIRST_OWN).map(|_| None).collect(),
             stored_at_most,
+            followed: 0,
         }
+    }
+
+    /// A disk that failed, or recovered, changes what can be promised: takes note of it, and says whether it did. One look
+    /// at a word when nothing changed.
+    pub(crate) fn follow_files(&mut self) -> bool {
+        let now = self.files.changes();
+        if now == self.followed {
+            return false;
+        }
+        self.followed = now;
+        self.stored_at_most = self.files.usable();
+        true
+    }
+
+    /// What is committed but can be kept neither in RAM nor in the page files any more.
+    pub(crate) fn uncovered(&self) -> PageCount {
+        self.uncovered_except(None)
+            .saturating_sub(self.files.usable())
     }
 
     /// The tag of a shared engine, which is started if need be.
@@ -228,7 +249,7 @@ impl Ledger {
         if uncovered.is_zero() {
             return Ok(());
         }
-        let others: PageCount = self.uncovered_except(tag);
+        let others: PageCount = self.uncovered_except(Some(tag));
         let wanted = others + uncovered;
         if wanted > self.stored_at_most {
             self.stored_at_most = self
@@ -250,12 +271,13 @@ impl Ledger {
         self.files.set_promised(wanted)
     }
 
-    /// What the page files hold for other inline engines.
-    fn uncovered_except(&self, tag: EngineTag) -> PageCount {
+    /// What the page files hold for inline engines, one left out.
+    fn uncovered_except(&self, tag: Option<EngineTag>) -> PageCount {
+        let left_out = tag.map(|tag| tag.0 as usize);
         self.accounts
             .iter()
             .enumerate()
-            .filter(|(other, _)| *other != tag.0 as usize)
+            .filter(|(other, _)| Some(*other) != left_out)
             .filter_map(|(_, account)| account.as_ref())
             .filter(|account| account.engine.kind() == EngineKind::Inline)
             .map(|account| account.charged.saturating_sub(account.promisable))

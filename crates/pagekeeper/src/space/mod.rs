@@ -20,6 +20,7 @@ mod allocate;
 mod attributes;
 mod by_address;
 mod change;
+mod degraded;
 mod foreign;
 mod foreign_change;
 mod ledger;
@@ -36,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
-use pagekeeper_store::page_file::{PageFileError, PageFiles};
+use pagekeeper_store::page_file::{Opener, PageFileError, PageFiles, open_disk};
 use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount, PageNumber};
 
@@ -49,6 +50,7 @@ use crate::settings::Settings;
 
 pub use attributes::PageAttributes;
 pub use by_address::AddressLimits;
+pub use degraded::Degraded;
 pub use status::SpaceStatus;
 
 /// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same
@@ -101,7 +103,12 @@ impl Space {
         Settings::default()
     }
 
-    pub(crate) fn new(mut settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        Self::with_opener(settings, Box::new(open_disk))
+    }
+
+    /// The same with page files on disks of the caller's: tests put failing ones in.
+    pub(crate) fn with_opener(mut settings: Settings, opener: Opener) -> Result<Self, Error> {
         let switches = Switches::from_environment().unwrap_or_default();
         if switches.is_off(Feature::IoUring) {
             settings = settings.without_io_uring();
@@ -116,7 +123,7 @@ impl Space {
         {
             return Err(SettingsError::InitialAboveMaximum { initial, maximum }.into());
         }
-        let files = PageFiles::open(settings.page_file.clone())
+        let files = PageFiles::open_with(settings.page_file.clone(), opener)
             .map_err(|error| SettingsError::PageFile(error.to_string()))?;
         let files = Arc::new(files);
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -262,6 +269,7 @@ impl Shared {
         if !core.offered.is_empty() {
             core.take_back_offered(request.address, request.size);
         }
+        core.follow_files();
         Ok(core)
     }
 
@@ -317,6 +325,13 @@ impl Core {
     pub(crate) fn refresh_limit(&mut self) {
         let limit = self.ledger.commit_limit();
         self.model.commit_account_mut().set_limit(limit);
+    }
+
+    /// The commit limit follows a disk that fails or recovers.
+    pub(crate) fn follow_files(&mut self) {
+        if self.ledger.follow_files() {
+            self.refresh_limit();
+        }
     }
 }
 

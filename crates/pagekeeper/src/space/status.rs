@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use pagekeeper_store::page_file::PageFiles;
 use pagekeeper_units::{ByteCount, PageCount};
 
-use super::Space;
 use super::ledger::Ledger;
+use super::{Degraded, Space};
 use crate::engine::EngineKind;
 use crate::error::EngineError;
 use crate::statistics::EngineStatistics;
@@ -28,6 +28,8 @@ pub struct SpaceStatus {
     pub page_file_allocated: ByteCount,
     /// The page files' maximum sizes together.
     pub page_file_maximum: ByteCount,
+    /// Of the page files, what the disk refused to write: out of use, tried again from time to time.
+    pub page_file_withdrawn: ByteCount,
     /// RAM that Pagekeeper itself uses beside the budget: tables, buffers, the model.
     pub overhead: ByteCount,
     /// Figures of the engines, added up.
@@ -36,12 +38,15 @@ pub struct SpaceStatus {
     pub engines: Vec<(EngineKind, EngineStatistics)>,
     /// What is wrong, if something is: for instance that paging stopped after a failed write.
     pub trouble: Option<EngineError>,
+    /// What works less well or less safely than it should, with what to do about it.
+    pub degraded: Vec<Degraded>,
 }
 
 impl Space {
     /// Figures of this moment. Takes the space lock; cheap enough to call every second.
     pub fn status(&self) -> SpaceStatus {
-        let core = self.shared().core();
+        let mut core = self.shared().core();
+        core.follow_files();
         let files = self.shared().files();
         let totals = core.model.totals();
         let account = core.model.commit_account();
@@ -65,6 +70,7 @@ impl Space {
             commit_peak: account.peak().bytes(),
             page_file_allocated: files.usable().bytes(),
             page_file_maximum: files.maximum().bytes(),
+            page_file_withdrawn: files.withdrawn().bytes(),
             overhead: ByteCount::new(overhead),
             total,
             engines,
@@ -72,8 +78,32 @@ impl Space {
                 .ledger
                 .engines()
                 .find_map(|(engine, _)| engine.health().err()),
+            degraded: degraded(&core.ledger, files),
         }
     }
+}
+
+/// What is not as it should be.
+pub(super) fn degraded(ledger: &Ledger, files: &PageFiles) -> Vec<Degraded> {
+    let mut list = Vec::new();
+    let withdrawn = files.withdrawn();
+    if !withdrawn.is_zero() {
+        let size = withdrawn.bytes();
+        list.push(Degraded::Withdrawn { size });
+    }
+    let uncovered = ledger.uncovered();
+    if !uncovered.is_zero() {
+        let missing = uncovered.bytes();
+        list.push(Degraded::Uncovered { missing });
+    }
+    let failed = ledger
+        .engines()
+        .find_map(|(engine, _)| match engine.health() {
+            Err(EngineError::PagingStopped(errno)) => Some(errno),
+            _ => None,
+        });
+    list.extend(failed.map(Degraded::WriteFailed));
+    list
 }
 
 fn statistics(ledger: &Ledger, files: &PageFiles) -> Vec<(EngineKind, EngineStatistics)> {

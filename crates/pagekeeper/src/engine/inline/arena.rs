@@ -9,8 +9,7 @@
     reason = "UNSAFETY: registers the mapping with userfaultfd and changes its protection"
 )]
 
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment, ZeroedTable};
@@ -18,7 +17,7 @@ use pagekeeper_sys::userfaultfd::Modes;
 use pagekeeper_units::{PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
 
 use super::entry::{Entry, EntryCell};
-use super::extent::{ExtentNumber, ExtentWords, LockedExtent};
+use super::extent::{EXPECTED, ExtentNumber, ExtentWords, LockedExtent};
 use super::working_set::WorkingSet;
 use crate::error::EngineError;
 
@@ -133,6 +132,12 @@ impl Arena {
             flags: &words[1],
             sequence: &words[2],
         }
+    }
+
+    /// A page of the extent is being committed: whether none was before. Under the space lock.
+    pub(crate) fn expect_extent(&self, number: ExtentNumber) -> bool {
+        let flags = self.extent_words(number).flags;
+        flags.fetch_or(EXPECTED, Ordering::Relaxed) & EXPECTED == 0
     }
 
     pub(crate) fn lock_extent(&self, number: ExtentNumber) -> LockedExtent<'_> {

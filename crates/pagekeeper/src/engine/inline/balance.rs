@@ -47,7 +47,9 @@ fn run(set: &Weak<WorkingSet>) {
         }
         set.wake_balancer.wait(Some(NAP));
         let mut area = set.areas().take();
+        set.files().mend();
         while step(&set, &mut area, &mut drain) {
+            set.files().mend();
             if set.stop.load(core::sync::atomic::Ordering::Acquire) {
                 return;
             }

@@ -29,10 +29,10 @@ fn rights_of(state: PageState) -> Option<Rights> {
     }
 }
 
-/// Carries out a commit or a protection change.
+/// Carries out a commit or a protection change: all runs or none.
 pub(crate) fn apply(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
     allow_execution(arena, changes)?;
-    for change in changes {
+    for (done, change) in changes.iter().enumerate() {
         let Some(rights) = rights_of(change.after) else {
             continue;
         };
@@ -40,17 +40,41 @@ pub(crate) fn apply(arena: &Arena, changes: &[Change]) -> Result<(), EngineError
             commit_fresh(arena, change.range, rights);
         } else if change.before != change.after {
             let before = rights_of(change.before).unwrap_or(rights);
-            change_rights(arena, change.range, before, rights)?;
+            if let Err(error) = change_rights(arena, change.range, before, rights) {
+                undo(arena, changes.get(..done).unwrap_or_default());
+                restore_execution(arena, changes);
+                return Err(error);
+            }
         }
     }
     Ok(())
 }
 
+/// A later run of the same call failed: these are as they were again.
+fn undo(arena: &Arena, changes: &[Change]) {
+    for change in changes {
+        let back = Change {
+            range: change.range,
+            before: change.after,
+            after: change.before,
+        };
+        match (rights_of(back.before), rights_of(back.after)) {
+            (Some(_), None) => drop_contents(arena, back.range),
+            (Some(before), Some(after)) if before != after => {
+                // Refused only for pages that are pinned and may not be touched afterwards; no call could have pinned
+                // them in the meantime, because they could not be touched before either.
+                let _ = change_rights(arena, back.range, before, after);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Fresh pages: no lock, no system call. Nobody else changes a reserved page's entry but its pins.
 fn commit_fresh(arena: &Arena, range: PageRange, rights: Rights) {
     // Before the first page can be touched.
-    let extents = range.count().get().div_ceil(EXTENT_PAGES) + 1;
-    arena.set().expect_extents(extents);
+    let fresh = extents_of(range).filter(|(number, _)| arena.expect_extent(*number));
+    arena.set().expect_extents(fresh.count() as u64);
     for page in range.pages() {
         arena.entry(page).update(|entry| entry.committed(rights));
     }
@@ -60,13 +84,30 @@ fn commit_fresh(arena: &Arena, range: PageRange, rights: Rights) {
 /// Ranges that become executable, or stop being so, need the processor's leave: the one right that our own table
 /// cannot give. (So alternating execute rights meet the kernel's mapping limit; nothing else does.)
 fn allow_execution(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
-    let executes = |state| rights_of(state).is_some_and(Rights::allows_execute);
-    for change in changes {
-        if executes(change.before) != executes(change.after) {
-            arena.set_executable(change.range, executes(change.after))?;
+    for (done, change) in changes.iter().enumerate() {
+        if executes(change.before) != executes(change.after)
+            && let Err(error) = arena.set_executable(change.range, executes(change.after))
+        {
+            // The one that failed may be changed in part.
+            restore_execution(arena, changes.get(..=done).unwrap_or_default());
+            return Err(error);
         }
     }
     Ok(())
+}
+
+/// Gives the ranges the right to execute, or takes it, as it was before.
+fn restore_execution(arena: &Arena, changes: &[Change]) {
+    for change in changes {
+        if executes(change.before) != executes(change.after) {
+            // Joins mappings rather than splitting them, so the kernel has no reason to refuse.
+            let _ = arena.set_executable(change.range, executes(change.before));
+        }
+    }
+}
+
+fn executes(state: PageState) -> bool {
+    rights_of(state).is_some_and(Rights::allows_execute)
 }
 
 /// New rights for committed pages. Pages that may not be touched any more leave the mapping, so none of them may be pinned:
@@ -200,10 +241,16 @@ pub(crate) fn decommit(arena: &Arena, change: &Change) {
         // Cannot fail in a way that matters: the right to execute what is not there does no harm.
         let _ = arena.set_executable(range, false);
     }
+    drop_contents(arena, range);
+}
+
+/// Pages of `range` that are committed become reserved.
+fn drop_contents(arena: &Arena, range: PageRange) {
     let _blocked = SignalsBlocked::new();
     let set = arena.set();
     let mut committed = PageCount::ZERO;
     let mut unlocked = 0;
+    let mut emptied = 0;
     for (number, part) in extents_of(range) {
         let extent = lock_when_idle(arena, number, part);
         let mut frames = 0;
@@ -228,10 +275,12 @@ pub(crate) fn decommit(arena: &Arena, change: &Change) {
             debug_assert!(dropped, "pages could not be dropped");
         }
         extent.leave_queue_if_empty();
+        emptied += u64::from(extent.is_emptied());
         drop(extent);
         set.frames().give(frames);
     }
     set.note_committed(PageCount::ZERO, committed);
+    set.expect_fewer_extents(emptied);
     set.note_locked(-unlocked);
 }
 

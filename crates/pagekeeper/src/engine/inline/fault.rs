@@ -85,8 +85,9 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
             run_length(arena, page, entry, ahead)
         };
         let taken = set.take_frames(wanted, area);
-        let Some(taken) = taken else {
-            return Answer::Lost(NonZeroI32::new(Errno::NOMEM.raw_os_error()));
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(stuck) => return Answer::Lost(NonZeroI32::new(stuck.errno().raw_os_error())),
         };
         let extent = arena.lock_extent(ExtentNumber::of(page));
         let outcome = act(extent, page, want, taken, area);

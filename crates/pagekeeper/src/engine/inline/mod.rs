@@ -19,6 +19,7 @@
 //! | [`fault`] | in: from the entry to the page |
 //! | [`huge`] | first touches by whole huge pages |
 //! | [`out`], [`clean`] | out: evict and recycle, store |
+//! | [`patience`] | how long a fault waits for frames |
 //! | [`staging`] | modified and standby lists |
 //! | [`storage`] | what is asked of the page files and the pool |
 //! | [`spill`] | from the pool to the page file |
@@ -55,12 +56,15 @@ mod frames;
 pub(crate) mod handler;
 mod huge;
 mod out;
+mod patience;
 pub(crate) mod pin;
 mod prefetch;
 mod repeat;
 mod spill;
 mod staging;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod work_area;
 pub(crate) mod working_set;
 

@@ -20,6 +20,7 @@ use pagekeeper_units::{PageCount, PageNumber, PageRange};
 use super::arena::Arena;
 use super::entry::Kind;
 use super::extent::{EXTENT_PAGES, ExtentName, HUGE, LockedExtent, QUEUED};
+use super::patience::{Patience, Stuck};
 use super::staging::{List, SlotNumber, Stored};
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
@@ -35,34 +36,27 @@ const VICTIMS: usize = 256;
 
 impl WorkingSet {
     /// Frames for a fault: `wanted` if they are there, else as few as one, throwing something out when there is none.
-    /// `None` when nothing could be thrown out for a long time: everything is pinned, locked, or cannot be written.
-    pub(crate) fn take_frames(&self, wanted: u64, area: &mut WorkArea) -> Option<u64> {
-        let mut idle_rounds = 0_u32;
+    ///
+    /// # Errors
+    /// Why nothing could be thrown out, once waiting is of no use any more; see [`Patience`].
+    pub(crate) fn take_frames(&self, wanted: u64, area: &mut WorkArea) -> Result<u64, Stuck> {
+        let mut patience = Patience::default();
         loop {
             if self.frames().take_for_fault(wanted) {
-                return Some(wanted);
+                return Ok(wanted);
             }
             // Whoever wants many is filling or scanning: one eviction gives room for all of them.
             let made_room = wanted > 1 && self.make_room(area);
             if made_room && self.frames().take_for_fault(wanted) {
-                return Some(wanted);
+                return Ok(wanted);
             }
             if wanted > 1 && self.frames().take_for_fault(1) {
-                return Some(1);
+                return Ok(1);
             }
-            if made_room || self.make_room(area) {
-                idle_rounds = 0;
-                continue;
+            if !made_room && !self.make_room(area) {
+                // Others hold everything that could leave: they are at work, or pinned it for a moment.
+                patience.wait(self)?;
             }
-            idle_rounds += 1;
-            if idle_rounds > 30_000 {
-                return None;
-            }
-            // Others hold everything that could leave: they are at work, or pinned it for a moment.
-            self.wake_balancer.set();
-            pagekeeper_sys::time::pause(core::time::Duration::from_micros(u64::from(
-                idle_rounds.min(50) * 20,
-            )));
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) pages_out: Counter,
     pub(crate) clean_drops: Counter,
     pub(crate) lost: Counter,
+    pub(crate) refused: Counter,
     pub(crate) latency: LatencyHistogram,
 }
 
@@ -99,7 +100,7 @@ pub(crate) struct WorkingSet {
     /// Pages committed in the set's arenas: when they all fit the budget, huge pages waste nothing.
     committed: AtomicU64,
     locked: AtomicI64,
-    /// At most so many extents can hold pages: what commits said.
+    /// Extents with committed pages: so many can hold pages.
     expected_extents: AtomicU64,
     queue_capacity: AtomicU64,
     standby_slots: AtomicU64,
@@ -309,10 +310,18 @@ impl WorkingSet {
         self.write_error.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn health(&self) -> Result<(), EngineError> {
+    /// Why the last write failed, if it did.
+    pub(crate) fn last_write_error(&self) -> Option<Errno> {
         match self.write_error.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            number => Err(EngineError::PagingStopped(Errno::from_raw_os_error(number))),
+            0 => None,
+            number => Some(Errno::from_raw_os_error(number)),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Result<(), EngineError> {
+        match self.last_write_error() {
+            None => Ok(()),
+            Some(errno) => Err(EngineError::PagingStopped(errno)),
         }
     }
 
@@ -341,14 +350,21 @@ impl WorkingSet {
 
     /// Extents more that may hold pages: the queue must have room for each before the first fault. User context.
     pub(crate) fn expect_extents(&self, more: u64) {
+        if more == 0 {
+            return;
+        }
         let expected = self.expected_extents.fetch_add(more, Ordering::Relaxed) + more;
-        // No more extents than frames or committed pages can be in memory, however thinly they are spread; those that a search
-        // for victims holds in its hand come on top.
-        let committed = self.committed() + more * EXTENT_PAGES;
-        let wanted = expected.min(committed).min(self.frames.limit().get()) as usize + QUEUE_START;
+        // No more extents than frames can be in memory, however thinly they are spread; those that a search for victims
+        // holds in its hand come on top.
+        let wanted = expected.min(self.frames.limit().get()) as usize + QUEUE_START;
         if wanted > self.queue_capacity.load(Ordering::Relaxed) as usize {
             self.grow_queue(wanted);
         }
+    }
+
+    /// Extents whose last committed page has gone.
+    pub(crate) fn expect_fewer_extents(&self, fewer: u64) {
+        self.expected_extents.fetch_sub(fewer, Ordering::Relaxed);
     }
 
     #[cold]
@@ -387,6 +403,7 @@ impl WorkingSet {
             pages_out: self.counters.pages_out.get(),
             clean_drops: self.counters.clean_drops.get(),
             lost: self.counters.lost.get(),
+            refused: self.counters.refused.get(),
             latency: self.counters.latency.snapshot(),
             ..EngineStatistics::default()
         }
