@@ -27,6 +27,7 @@
 //! | [`prctl`] | small facts about the own process |
 //! | [`probe`] | what this kernel lets this process do; switching features off |
 //! | [`process_madvise`] | advice about many ranges in one call |
+//! | [`thread`] | what a thread of ours asks for itself: its own descriptors, a short time slice |
 //! | [`time`] | the monotonic clock and pauses |
 //! | [`procmap`] | the kernel's map of a process, and its sums |
 
@@ -51,6 +52,7 @@ pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 mod text;
+pub mod thread;
 pub mod time;
 pub mod userfaultfd;
 

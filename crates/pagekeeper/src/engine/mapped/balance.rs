@@ -6,6 +6,11 @@
 //! fast two threads can bring in pages. Where dirtying outruns writing, the [brake](super::brake) slows the
 //! faults down; commits wait.
 //!
+//! Being looked up is only as good as the thread is punctual, and on a machine that is busy with other things it is
+//! not. So the balancer measures how late it is called, and keeps a *reserve* for what faults could bring in meanwhile:
+//! the target is that much lower, for as long as the machine stays busy. Commits do not depend on it: each counts as
+//! touched until the next look, and waits where that is too much.
+//!
 //! Levels, upwards: *low*, to which a trim goes; *high*, where it starts; the *target*, what the budget leaves;
 //! target + slack, which is never to be reached.
 
@@ -40,8 +45,8 @@ const FASTEST_PAGES_PER_MS: u64 = 400;
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// How long pages are trimmed before the cache is counted again.
 const LONGEST_TRIM: Duration = Duration::from_millis(6);
-/// How long a commit waits for room at most. Then it goes on: waiting is courtesy, the brake is force.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a commit waits for room at most. Then it goes on: a disk that hangs is no reason to hang.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a new budget is waited for.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -58,8 +63,8 @@ pub(super) struct Levels {
 
 impl Levels {
     /// What `book`'s budget leaves for the file part: all but the anonymous commits and the kernel's tables of
-    /// file pieces (a page for each).
-    fn of(book: &Book) -> Self {
+    /// file pieces (a page for each), and the `reserve` for delays, which takes half of it at most.
+    fn of(book: &Book, reserve: u64) -> Self {
         let account = &book.account;
         let tables = book.file_pieces.min(account.ram / 4);
         let target = account
@@ -68,6 +73,7 @@ impl Levels {
         let slack = account.ram.min(SLACK_MAX);
         // Some of the slack is spent before it is needed: between two looks faults go on.
         let target = target.saturating_sub(slack / 8).max(TARGET_MIN);
+        let target = (target - reserve.min(target / 2)).max(TARGET_MIN);
         let batch = (target / 16).clamp(32, BATCH_MAX);
         Self {
             low: target - batch * 2,
@@ -86,6 +92,33 @@ impl Levels {
     }
 }
 
+/// How late the balancer is called, lately; and what that is worth in pages.
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    /// Microseconds. Rises at once, falls slowly: a busy machine is busy for a while.
+    micros: AtomicU64,
+}
+
+/// Called this late, all is well: what faults can bring in meanwhile is within the slack.
+const PUNCTUAL_MICROS: u64 = 5_000;
+/// In how many looks most of it is forgotten.
+const FORGETTING: u64 = 512;
+
+impl Lateness {
+    /// The balancer was called so much later than it had asked.
+    fn note(&self, late: Duration) {
+        let before = self.micros.load(Ordering::Relaxed);
+        let now = (late.as_micros() as u64).max(before - before.div_ceil(FORGETTING));
+        self.micros.store(now, Ordering::Relaxed);
+    }
+
+    /// Pages that faults can bring in during such a delay, beyond what the slack is for.
+    pub(super) fn reserve(&self) -> u64 {
+        let late = self.micros.load(Ordering::Relaxed);
+        late.saturating_sub(PUNCTUAL_MICROS) * FASTEST_PAGES_PER_MS / 1000
+    }
+}
+
 /// What the thread and everybody else know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Balance {
@@ -100,6 +133,9 @@ pub(super) struct Balance {
     pub(super) peak: AtomicU64,
     /// From so many cached pages on, commits wait.
     crowded: AtomicU64,
+    /// File pages committed since the last look: as good as touched.
+    fresh: AtomicU64,
+    pub(super) lateness: Lateness,
     /// Moves at the end of each turn.
     turns: WaitWord,
     pub(super) brake: Brake,
@@ -145,14 +181,20 @@ impl Balance {
         self.turns.wake_all();
     }
 
-    /// Waits a little where the file part is over its target: the balancer then gains on the program.
-    pub(super) fn wait_for_room(&self) {
+    /// Whether what is cached, and what was committed since the last look, is more than the levels bear.
+    fn is_crowded(&self) -> bool {
         let crowded = self.crowded.load(Ordering::Relaxed);
-        if crowded == 0 || self.cached.load(Ordering::Relaxed) <= crowded {
+        let may_be_there = self.cached.load(Ordering::Relaxed) + self.fresh.load(Ordering::Relaxed);
+        crowded != 0 && may_be_there > crowded
+    }
+
+    /// Waits where the file part is, or may be by now, over its target: the balancer then gains on the program.
+    pub(super) fn wait_for_room(&self) {
+        if !self.is_crowded() {
             return;
         }
         let deadline = Instant::now() + PATIENCE;
-        while self.cached.load(Ordering::Relaxed) > crowded && self.health().is_ok() {
+        while self.is_crowded() && self.health().is_ok() {
             let turn = self.turns.current();
             self.wake.set();
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
@@ -160,6 +202,11 @@ impl Balance {
             };
             self.turns.wait(turn, Some(left));
         }
+    }
+
+    /// File pages were committed.
+    pub(super) fn committed(&self, pages: u64) {
+        self.fresh.fetch_add(pages, Ordering::Relaxed);
     }
 
     /// Takes in an exact figure.
@@ -199,7 +246,7 @@ impl Core {
     }
 
     pub(super) fn levels(&self) -> Levels {
-        Levels::of(&self.book())
+        Levels::of(&self.book(), self.balance.lateness.reserve())
     }
 
     /// Lets the balancer work off a smaller budget, and waits for it as long as that gets on.
@@ -272,7 +319,9 @@ impl Balancer {
         let balance = &core.balance;
         let mut sleep = Duration::from_millis(1);
         loop {
+            let slept = Instant::now();
             balance.wake.wait(Some(sleep));
+            balance.lateness.note(slept.elapsed().saturating_sub(sleep));
             if balance.is_stopping.load(Ordering::Acquire) {
                 return;
             }
@@ -285,7 +334,10 @@ impl Balancer {
     fn turn(&mut self, core: &Arc<Core>) -> Duration {
         let (levels, is_idle) = {
             let book = core.book();
-            (Levels::of(&book), book.file_pieces == 0)
+            (
+                Levels::of(&book, core.balance.lateness.reserve()),
+                book.file_pieces == 0,
+            )
         };
         let balance = &core.balance;
         core.punch_retired();
@@ -296,7 +348,12 @@ impl Balancer {
         if balance.health().is_err() {
             return LONGEST_SLEEP;
         }
+        let fresh = balance.fresh.swap(0, Ordering::Relaxed);
         let estimate = self.estimate();
+        if fresh > 0 {
+            // Whoever waits for a look at what was committed has it.
+            balance.cached.store(estimate, Ordering::Relaxed);
+        }
         let is_stale = self
             .counted_at
             .is_none_or(|then| then.elapsed() > LONGEST_SLEEP * 4);
@@ -408,4 +465,59 @@ fn mapped_file_pages() -> u64 {
         .and_then(|length| core::str::from_utf8(&text[..length]).ok())
         .and_then(|text| text.split_ascii_whitespace().nth(2)?.parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_raises_the_reserve_at_once_and_is_forgotten_slowly() {
+        let lateness = Lateness::default();
+        lateness.note(Duration::from_millis(4));
+        assert_eq!(lateness.reserve(), 0, "the slack is for this");
+        lateness.note(Duration::from_millis(25));
+        assert_eq!(lateness.reserve(), 20 * FASTEST_PAGES_PER_MS);
+        lateness.note(Duration::ZERO);
+        assert!(lateness.reserve() > 19 * FASTEST_PAGES_PER_MS);
+        for _ in 0..4096 {
+            lateness.note(Duration::ZERO);
+        }
+        assert_eq!(lateness.reserve(), 0);
+    }
+
+    #[test]
+    fn commits_count_as_touched_until_the_next_look() {
+        let balance = Balance::default();
+        let levels = Levels {
+            low: 800,
+            high: 900,
+            target: 1000,
+            slack: 400,
+            batch: 50,
+        };
+        balance.committed(5000);
+        assert!(
+            !balance.is_crowded(),
+            "nothing was ever looked up: there is no balancer yet"
+        );
+        balance.note(900, 0, levels);
+        assert!(balance.is_crowded());
+        balance.fresh.store(0, Ordering::Relaxed);
+        assert!(!balance.is_crowded());
+        balance.committed(200);
+        assert!(!balance.is_crowded(), "1,100 is the line");
+        balance.committed(1);
+        assert!(balance.is_crowded());
+        let started = Instant::now();
+        balance.wait_for_room();
+        assert!(started.elapsed() >= PATIENCE, "nobody makes room");
+        balance.fail(Errno::IO);
+        let started = Instant::now();
+        balance.wait_for_room();
+        assert!(
+            started.elapsed() < PATIENCE,
+            "paging has stopped: no use to wait"
+        );
+    }
 }

@@ -18,7 +18,7 @@ use pagekeeper_units::PageRange;
 
 use super::book::{Book, PieceKey, key_of};
 use super::kernel::Kernel;
-use super::piece::{Nature, Piece, Place, Wanted, positions, split};
+use super::piece::{Nature, Piece, Place, Wanted, piece_number, positions, split};
 use crate::engine::Change;
 use crate::error::EngineError;
 
@@ -300,45 +300,75 @@ impl Book {
     }
 
     /// Decommits: contents are dropped, pages fenced; pieces with nothing left are closed, or kept for a while.
+    /// `changes` go upwards, so that what happens to one piece comes together: a piece that is emptied by many
+    /// small runs is closed once, not fenced run by run.
     pub(super) fn decommit(&mut self, kernel: &Kernel, changes: &[Change], close_all: bool) {
-        let mut steps = Steps::default();
-        let mut emptied = Vec::new();
-        let mut to_close = Vec::new();
-        for change in changes.iter().filter(|change| change.before.is_committed()) {
-            for part in split(change.range) {
-                let Some(piece) = self.piece(part.start()) else {
-                    continue;
-                };
-                let key = key_of(piece);
-                let mut left = piece.committed;
-                left.remove(positions(part));
-                let is_large = close_all || part.count().get() >= CLOSE_AT_ONCE_PAGES;
-                if left.is_empty() && is_large {
-                    self.record(part, Wanted::Nothing);
-                    to_close.push(key);
-                    continue;
-                }
-                let has_markers = self.has_markers(piece.nature);
-                steps.plan(piece, part, Wanted::Nothing, has_markers);
-                if steps.is_one_call_full() {
-                    self.fence_out(kernel, &mut steps);
-                }
-                self.record(part, Wanted::Nothing);
-                if left.is_empty() {
-                    emptied.push(key);
-                }
+        let mut leaving = Leaving::default();
+        let mut parts: Vec<PageRange> = Vec::new();
+        let committed = changes.iter().filter(|change| change.before.is_committed());
+        for part in committed.flat_map(|change| split(change.range)) {
+            let is_other =
+                |first: &PageRange| piece_number(first.start()) != piece_number(part.start());
+            if parts.first().is_some_and(is_other) {
+                self.decommit_in_piece(kernel, &parts, close_all, &mut leaving);
+                parts.clear();
             }
+            parts.push(part);
         }
-        self.fence_out(kernel, &mut steps);
-        self.close_pieces(kernel, &to_close);
-        for key in to_close {
+        self.decommit_in_piece(kernel, &parts, close_all, &mut leaving);
+        self.fence_out(kernel, &mut leaving.steps);
+        self.close_pieces(kernel, &leaving.to_close);
+        for key in leaving.to_close {
             if let Some(piece) = self.piece_by_key(key) {
                 let range = piece.range;
                 self.make_unreachable(kernel, range);
             }
         }
-        for key in emptied {
+        for key in leaving.emptied {
             self.keep_empty(kernel, key);
+        }
+    }
+
+    /// Decommits `parts`, all of one piece.
+    fn decommit_in_piece(
+        &mut self,
+        kernel: &Kernel,
+        parts: &[PageRange],
+        close_all: bool,
+        leaving: &mut Leaving,
+    ) {
+        let Some(piece) = parts.first().and_then(|part| self.piece(part.start())) else {
+            return;
+        };
+        let key = key_of(piece);
+        let mut left = piece.committed;
+        let mut count = 0;
+        for &part in parts {
+            left.remove(positions(part));
+            count += part.count().get();
+        }
+        if left.is_empty() && (close_all || count >= CLOSE_AT_ONCE_PAGES) {
+            for &part in parts {
+                self.record(part, Wanted::Nothing);
+            }
+            leaving.to_close.push(key);
+            return;
+        }
+        let has_markers = self.has_markers(piece.nature);
+        for &part in parts {
+            leaving
+                .steps
+                .plan(piece, part, Wanted::Nothing, has_markers);
+        }
+        leaving.steps.bridge_fences(piece);
+        if leaving.steps.is_one_call_full() {
+            self.fence_out(kernel, &mut leaving.steps);
+        }
+        for &part in parts {
+            self.record(part, Wanted::Nothing);
+        }
+        if left.is_empty() {
+            leaving.emptied.push(key);
         }
     }
 
@@ -365,7 +395,40 @@ impl Book {
     }
 }
 
+/// What a decommit has planned so far.
+#[derive(Default)]
+struct Leaving {
+    steps: Steps,
+    /// Pieces that stay open, empty.
+    emptied: Vec<PieceKey>,
+    /// Pieces that are closed at once.
+    to_close: Vec<PieceKey>,
+}
+
 impl Steps {
+    /// Joins fences of `piece` where only fenced pages lie between them: a marker on a marker changes nothing, and
+    /// one call then does for many runs. Not for steps that may be undone.
+    fn bridge_fences(&mut self, piece: &Piece) {
+        let in_piece = |range: &PageRange| piece.range.covers(*range);
+        let first = self.fence.iter().position(in_piece);
+        let Some(first) = first else { return };
+        let mut joined = first;
+        for next in first + 1..self.fence.len() {
+            let gap = positions(PageRange::between(
+                self.fence[joined].end(),
+                self.fence[next].start(),
+            ));
+            if piece.fenced.contains_all(gap) {
+                let start = self.fence[joined].start();
+                self.fence[joined] = PageRange::between(start, self.fence[next].end());
+            } else {
+                joined += 1;
+                self.fence[joined] = self.fence[next];
+            }
+        }
+        self.fence.truncate(joined + 1);
+    }
+
     /// Whether there is enough for a call that another thread should not have to wait behind for long.
     fn is_one_call_full(&self) -> bool {
         self.fence.len() + self.access.len() > 4096

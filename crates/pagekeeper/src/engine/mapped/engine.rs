@@ -160,7 +160,10 @@ impl MappedEngine {
         if commits && book.file_pieces > 0 {
             self.core.balance.health()?;
         }
+        let before = book.account.file_committed;
         book.change(&self.core.kernel, changes)?;
+        let more = book.account.file_committed.saturating_sub(before);
+        self.core.balance.committed(more);
         self.core.start_balancing(&book);
         Ok(())
     }

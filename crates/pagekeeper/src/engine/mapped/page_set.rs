@@ -68,6 +68,12 @@ impl PageSet {
             .any(|(word, bits)| bits & mask(word, range) != 0)
     }
 
+    /// Whether every page of `range` is in the set.
+    pub(super) fn contains_all(&self, range: Range<usize>) -> bool {
+        let is_full = |(word, bits): (usize, &u64)| mask(word, &range) & !bits == 0;
+        self.0.iter().enumerate().all(is_full)
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|bits| u64::from(bits.count_ones())).sum()
     }

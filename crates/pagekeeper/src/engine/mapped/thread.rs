@@ -5,43 +5,16 @@
 //! thread ever close a file of the program. Page files are taken from the keeper at their first use, under the
 //! number that they have in the program's table.
 
-#![allow(
-    unsafe_code,
-    reason = "UNSAFETY: two system calls on the own thread: its descriptor table, its time slice"
-)]
-
-use core::ffi::c_long;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pagekeeper_sys::lock::{SignalsBlocked, WaitWord};
+use pagekeeper_sys::thread;
 
-unsafe extern "C" {
-    /// The C library's system-call function; std links it.
-    fn syscall(number: c_long, ...) -> c_long;
-}
-
-const SCHED_SETATTR: c_long = 314;
-const CLOSE_RANGE: c_long = 436;
-const CLOSE_RANGE_UNSHARE: c_long = 2;
-
-/// The kernel's `struct sched_attr`, first version.
-#[repr(C)]
-struct SchedulingAttributes {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-/// A time slice in nanoseconds, the shortest that the kernel takes.
-const SLICE: u64 = 100_000;
+/// Before threads that dirty pages as fast as they can, not after their slice: the shortest that the kernel takes.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// How long the end of the threads is waited for. They end within milliseconds, unless a disk hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,8 +45,9 @@ impl Threads {
             .name(name.into())
             .stack_size(stack_bytes)
             .spawn(move || {
-                leave_the_programs_descriptors();
-                ask_for_short_slices();
+                // Where either is refused, the thread goes on without.
+                let _ = thread::leave_descriptor_table();
+                let _ = thread::ask_to_run_soon(SLICE);
                 body();
                 threads.one_less();
             });
@@ -103,41 +77,4 @@ impl Threads {
             self.0.ended.wait(ended, Some(left));
         }
     }
-}
-
-/// Gives this thread an empty descriptor table of its own. Where that is refused it goes on with the common one.
-fn leave_the_programs_descriptors() {
-    // SAFETY: Changes this thread's table only, in which nothing of this thread is open yet.
-    let _ = unsafe {
-        syscall(
-            CLOSE_RANGE,
-            0 as c_long,
-            c_long::from(u32::MAX),
-            CLOSE_RANGE_UNSHARE,
-        )
-    };
-}
-
-/// Asks for short time slices (6.12; no privilege): when the thread wakes up it then runs before threads that
-/// dirty pages as fast as they can, instead of after their slice. Without that it only runs later.
-fn ask_for_short_slices() {
-    let attributes = SchedulingAttributes {
-        size: size_of::<SchedulingAttributes>() as u32,
-        policy: 0,
-        flags: 0,
-        nice: 0,
-        priority: 0,
-        runtime: SLICE,
-        deadline: 0,
-        period: 0,
-    };
-    // SAFETY: The kernel reads the struct, whose size is in it.
-    let _ = unsafe {
-        syscall(
-            SCHED_SETATTR,
-            0 as c_long,
-            &raw const attributes,
-            0 as c_long,
-        )
-    };
 }

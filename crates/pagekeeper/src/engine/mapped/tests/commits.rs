@@ -198,6 +198,39 @@ fn a_million_alternating_commits_cost_a_call_each_and_no_mappings() {
 }
 
 #[test]
+fn many_runs_decommitted_together_cost_a_call_a_piece() {
+    for share in [100, 0] {
+        let memory = Memory::new(settings(64 * MIB, share, 64 * MIB), 8 * MIB);
+        let alternating = |first: u64| (first..2 * MIB).filter(|page| page % 2 == 0);
+        for page in alternating(0) {
+            memory.commit(page, 1);
+            memory.write(page, page + 1);
+        }
+        let before = memory.engine.mapping_calls();
+        let changes: Vec<Change> = alternating(2)
+            .map(|page| memory.to(page, 1, Some(RW), None))
+            .collect();
+        memory.engine.decommit(&changes);
+        assert_eq!(memory.engine.mapping_calls() - before, 1, "share {share}");
+        assert_eq!(memory.read(0), 1);
+        for page in 2..2 * MIB {
+            assert!(!super::failures::is_reachable(&memory, page), "page {page}");
+        }
+        // What was bridged can be committed, and reads zero.
+        memory.commit(1, 5);
+        assert_eq!((memory.read(1), memory.read(2), memory.read(4)), (0, 0, 0));
+        // The rest goes with its piece.
+        let rest = [memory.to(0, 6, Some(RW), None)];
+        memory.engine.release(memory.pages(0, 2 * MIB), &rest);
+        assert_eq!(
+            memory.engine.mapping_calls() - before,
+            3,
+            "a commit, a closing"
+        );
+    }
+}
+
+#[test]
 fn a_growing_array_costs_a_call_a_commit() {
     let memory = Memory::anonymous(64 * MIB);
     let before = memory.engine.mapping_calls();

@@ -12,6 +12,7 @@ mod commits;
 mod failures;
 mod kernel_touches;
 mod random;
+mod system_calls;
 mod traps;
 
 use std::path::PathBuf;
