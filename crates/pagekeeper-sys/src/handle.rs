@@ -27,6 +27,11 @@ impl Handle {
         Ok(())
     }
 
+    /// Whether a second reference is held, so that it can be taken back when it is lost.
+    pub fn is_backed(&self) -> bool {
+        matches!(self, Self::Kept(kept) if kept.is_backed())
+    }
+
     /// Makes sure that the number still stands for our file: `true` when it did not and was taken
     /// back. An ordinary one is believed. Allocates nothing.
     ///

@@ -23,6 +23,8 @@ pub struct Opened {
     pub disk: Box<dyn BlockIo>,
     /// Whether transfers go past the page cache.
     pub direct: bool,
+    /// Why a descriptor could not be kept safe from a program that closes or replaces it, if one could not.
+    pub unkept: Option<Errno>,
 }
 
 /// Makes a disk of a new, empty page file. Tests put failing disks in.
@@ -46,19 +48,35 @@ pub fn open_disk(file: OwnedFd, settings: &PageFileSettings) -> Result<Opened, E
         IoChoice::RingWhenPossible => Uring::new(copy(&file)?, RINGS, RING_ENTRIES).ok(),
         IoChoice::Positioned => None,
     };
-    // Where no high number is left, an ordinary one has to do.
-    let disk: Box<dyn BlockIo> = match ring {
+    // Where a descriptor cannot be kept, an ordinary one has to do; whoever asks for the figures is told.
+    let (disk, unkept): (Box<dyn BlockIo>, _) = match ring {
         Some(mut ring) => {
-            let _ = ring.keep();
-            Box::new(ring)
+            let unkept = ring.keep().err();
+            (Box::new(ring), unkept)
         }
         None => {
             let mut transfers = Handle::from(copy(&file)?);
-            let _ = transfers.keep();
-            Box::new(Positioned::new(transfers))
+            let unkept = keep(&mut transfers).err();
+            (Box::new(Positioned::new(transfers)), unkept)
         }
     };
     let mut file = Handle::from(file);
-    let _ = file.keep();
-    Ok(Opened { file, disk, direct })
+    let unkept = keep(&mut file).err().or(unkept);
+    Ok(Opened {
+        file,
+        disk,
+        direct,
+        unkept,
+    })
+}
+
+/// A high number and a second reference.
+fn keep(handle: &mut Handle) -> Result<(), Errno> {
+    handle.keep()?;
+    // A number without a second reference: threads or local sockets are refused.
+    if handle.is_backed() {
+        Ok(())
+    } else {
+        Err(Errno::PERM)
+    }
 }

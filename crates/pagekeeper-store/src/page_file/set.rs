@@ -69,6 +69,8 @@ pub struct PageFileUsage {
     pub place: PathBuf,
     /// Whether transfers go past the page cache.
     pub direct: bool,
+    /// Why its descriptors are not safe from being closed by the program, where they are not.
+    pub unkept: Option<Errno>,
     /// By what transfers go: `io_uring` or `positioned`.
     pub disk: &'static str,
     /// Whether it is being taken away.
@@ -429,6 +431,7 @@ fn usage_of(id: PageFileId, file: &PageFile) -> PageFileUsage {
         id,
         place: file.place.clone(),
         direct: file.direct,
+        unkept: file.unkept,
         disk: file.disk.name(),
         retiring: file.retiring.load(Relaxed),
         used: pages(counts.used),

@@ -11,7 +11,7 @@
 
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use linux_raw_sys::general::__NR_write;
+use linux_raw_sys::general::{__NR_exit_group, __NR_rt_sigprocmask, __NR_tgkill, __NR_write};
 
 use super::calls::{
     Action, SIGNAL_BUS, SIGNAL_SEGV, SignalSet, real_action, send_to_self, thread_number,
@@ -51,6 +51,37 @@ fn resign() -> bool {
     }
     true
 }
+
+/// Writes one fixed line to the standard error output and ends the process by SIGABRT, whatever the program made of that
+/// signal. For when going on would mean wrong data. Works in the fault handler too.
+pub fn stop_process(line: &'static str) -> ! {
+    say(line);
+    // SAFETY: The default action runs no code; the other calls touch no memory but the set on the stack.
+    unsafe {
+        let _ = real_action(SIGNAL_ABORT, Some(&Action::DEFAULT));
+        let open = SignalSet::of(SIGNAL_ABORT);
+        let _ = raw::call(
+            __NR_rt_sigprocmask,
+            [
+                SIG_UNBLOCK,
+                (&raw const open) as usize,
+                0,
+                size_of::<SignalSet>(),
+            ],
+        );
+        let process = super::calls::process_number() as usize;
+        let thread = thread_number() as usize;
+        let _ = raw::call(__NR_tgkill, [process, thread, SIGNAL_ABORT as usize]);
+        // Process 1 of a container is still here.
+        loop {
+            let _ = raw::call(__NR_exit_group, [128 + SIGNAL_ABORT as usize]);
+        }
+    }
+}
+
+const SIGNAL_ABORT: i32 = 6;
+/// `SIG_UNBLOCK`.
+const SIG_UNBLOCK: usize = 1;
 
 /// Writes one fixed line to the standard error output; what becomes of it does not matter.
 pub(super) fn say(line: &'static str) {

@@ -272,6 +272,11 @@ impl Userfaultfd {
         self.descriptor.keep()
     }
 
+    /// Whether a second reference is held, so that missing pages never read as zeros.
+    pub fn is_backed(&self) -> bool {
+        self.descriptor.is_backed()
+    }
+
     /// Takes the descriptor back when the program closed or replaced it: `true` when it had.
     ///
     /// # Errors

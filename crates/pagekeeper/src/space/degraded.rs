@@ -29,10 +29,11 @@ pub enum Degraded {
     /// The last write to the page file failed; pages stay in RAM as long as there is room.
     #[error("the last write to the page file failed: {0}")]
     WriteFailed(Errno),
-    /// Descriptors of the pager are not held a second time: should the program close or replace one, the process ends.
+    /// Page files whose descriptors are not held a second time: should the program close or replace one, what is in the
+    /// file is lost, and in-page errors follow.
     /// Raise `RLIMIT_NOFILE`, or make fewer spaces and page files.
     #[error(
-        "{count} descriptors of the pager are not protected against closing ({cause}): raise RLIMIT_NOFILE"
+        "the descriptors of {count} page files are not protected against being closed ({cause}): raise RLIMIT_NOFILE"
     )]
     DescriptorsNotKept {
         /// How many.

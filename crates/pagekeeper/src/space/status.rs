@@ -103,6 +103,17 @@ pub(super) fn degraded(ledger: &Ledger, files: &PageFiles) -> Vec<Degraded> {
             _ => None,
         });
     list.extend(failed.map(Degraded::WriteFailed));
+    let unkept: Vec<_> = files
+        .usage()
+        .iter()
+        .filter_map(|file| file.unkept)
+        .collect();
+    if let Some(cause) = unkept.first() {
+        list.push(Degraded::DescriptorsNotKept {
+            count: unkept.len(),
+            cause: *cause,
+        });
+    }
     list
 }
 

@@ -68,6 +68,7 @@ fn failing_file() -> (PageFiles, Disk) {
             file: file.into(),
             disk: Box::new(disk),
             direct: false,
+            unkept: None,
         })
     });
     let files = PageFiles::open_with(settings(&[folder.path()], 8), opener).unwrap();

@@ -46,6 +46,7 @@ fn run(set: &Weak<WorkingSet>) {
             return;
         }
         set.wake_balancer.wait(Some(NAP));
+        super::descriptor::hold(set.userfaultfd());
         let mut area = set.areas().take();
         set.files().mend();
         while step(&set, &mut area, &mut drain) {

@@ -388,7 +388,10 @@ fn put(extent: &LockedExtent<'_>, run: PageRange, source: *const u8) -> PageRang
             // There already: an earlier try was cut short after the page had arrived.
             Some(Errno::EXIST) => done += PageCount::ONE,
             Some(Errno::NOMEM) => core::hint::spin_loop(),
-            Some(_) => break,
+            Some(_) => {
+                super::descriptor::hold(set.userfaultfd());
+                break;
+            }
         }
     }
     PageRange::new(run.start(), done)

@@ -117,7 +117,7 @@ impl WorkingSet {
     /// A set with a budget of `ram` and a thread that keeps it balanced.
     pub(crate) fn start(ram: PageCount, files: Arc<PageFiles>) -> Result<Arc<Self>, EngineError> {
         let mut userfaultfd = open_userfaultfd()?;
-        super::descriptor::keep(&mut userfaultfd);
+        super::descriptor::keep(&mut userfaultfd)?;
         let shape = Shape::of(ram);
         let staging = make_staging(&userfaultfd, shape)?;
         let address_space = EngineError::AddressSpace;

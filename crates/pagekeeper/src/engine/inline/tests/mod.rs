@@ -5,6 +5,7 @@
     reason = "UNSAFETY: touches memory by address, which is what is tested"
 )]
 
+mod descriptors;
 mod disks;
 mod failing_disk;
 
@@ -61,6 +62,7 @@ fn on_failing_disk(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disk, s
             file: file.into(),
             disk: Box::new(disk),
             direct: false,
+            unkept: None,
         })
     });
     let settings = settings(ram, maximum).page_file([folder.path()]);
