@@ -61,5 +61,5 @@ pub use process_hook::{Interrupted, ProcessHook, set_process_hook};
 pub use reservation::{Reservation, ReservationBuilder};
 pub use resident::{Resident, with_resident, with_resident_mut};
 pub use settings::Settings;
-pub use space::{AddressLimits, Degraded, PageAttributes, Space, SpaceStatus};
+pub use space::{AddressLimits, Degraded, PageAttributes, PageFileInfo, Space, SpaceStatus};
 pub use statistics::{EngineStatistics, Exactness, LATENCY_BUCKETS};

@@ -12,6 +12,7 @@
 //! | [`by_address`] | reservations that nobody owns; limits for their place |
 //! | [`reset`], [`offer`] | contents of no interest, or of none for a while |
 //! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
+//! | [`files`] | page files one by one, figures of the whole process |
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
@@ -21,6 +22,7 @@ mod attributes;
 mod by_address;
 mod change;
 mod degraded;
+mod files;
 mod foreign;
 mod foreign_change;
 mod ledger;
@@ -50,6 +52,7 @@ use crate::settings::Settings;
 
 pub use attributes::PageAttributes;
 pub use by_address::AddressLimits;
+pub use files::PageFileInfo;
 pub use degraded::Degraded;
 pub use status::SpaceStatus;
 

@@ -1,0 +1,1 @@
+#include "psapi.h"

@@ -1,0 +1,226 @@
+//! Reserve, commit, reset. Windows: `VirtualAlloc`, `VirtualAllocEx`.
+//!
+//! Source: windows-memory-behaviour.md 4.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: exports C names, changes memory by address"
+)]
+
+use core::ffi::c_void;
+use core::ptr;
+
+use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, Space};
+
+use crate::constants::{
+    ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
+    MEM_COMMIT, MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN,
+};
+use crate::errors::Code;
+use crate::last_error::or;
+use crate::types::{DWORD, HANDLE, SIZE_T};
+use crate::{process, space};
+
+const PAGE_MASK: u64 = 0xFFF;
+const BAD: Code = Code(ERROR_INVALID_PARAMETER);
+
+/// `VirtualAlloc`
+#[unsafe(no_mangle)]
+pub extern "C" fn VirtualAlloc(
+    address: *mut c_void,
+    size: SIZE_T,
+    kind: DWORD,
+    protection: DWORD,
+) -> *mut c_void {
+    let process = process::GetCurrentProcess();
+    VirtualAllocEx(process, address, size, kind, protection)
+}
+
+/// `VirtualAllocEx`, for the own process.
+#[unsafe(no_mangle)]
+pub extern "C" fn VirtualAllocEx(
+    process: HANDLE,
+    address: *mut c_void,
+    size: SIZE_T,
+    kind: DWORD,
+    protection: DWORD,
+) -> *mut c_void {
+    let request = Request::new(address, size, kind, protection);
+    let result = request.and_then(|request| {
+        process::check(process)?;
+        request.carry_out(None)
+    });
+    or(result, ptr::null_mut())
+}
+
+/// What the flags ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `MEM_RESERVE`, and `MEM_COMMIT` with it; or `MEM_COMMIT` at an address that the system chooses.
+    Reserve { commit: bool },
+    /// `MEM_COMMIT` at an address.
+    Commit,
+    /// `MEM_RESET`.
+    Reset,
+    /// `MEM_RESET_UNDO`.
+    UndoReset,
+}
+
+/// A call whose arguments are in order, as far as they can be judged by themselves.
+pub(crate) struct Request {
+    address: u64,
+    size: u64,
+    kind: Kind,
+    top_down: bool,
+    protection: Protection,
+}
+
+impl Request {
+    /// Checks flags, address, size and protection, in this order.
+    pub(crate) fn new(
+        address: *mut c_void,
+        size: SIZE_T,
+        flags: DWORD,
+        protection: DWORD,
+    ) -> Result<Self, Code> {
+        let address = address.addr() as u64;
+        let kind = kind_of(flags, address == 0)?;
+        if size == 0 {
+            return Err(BAD);
+        }
+        let protection = Protection::from_windows(protection)?;
+        protection.check_private()?;
+        Ok(Self {
+            address,
+            size: size as u64,
+            kind,
+            top_down: flags & MEM_TOP_DOWN != 0,
+            protection,
+        })
+    }
+
+    /// Whether the caller says where.
+    pub(crate) fn has_address(&self) -> bool {
+        self.address != 0
+    }
+
+    /// Whether it makes an allocation, rather than changing one.
+    pub(crate) fn reserves(&self) -> bool {
+        matches!(self.kind, Kind::Reserve { .. })
+    }
+
+    /// Does it; `limits` say where a reservation may lie.
+    pub(crate) fn carry_out(&self, limits: Option<AddressLimits>) -> Result<*mut c_void, Code> {
+        let space = space::get()?;
+        let start = match self.kind {
+            Kind::Reserve { commit } => self.reserve(space, commit, limits)?,
+            Kind::Commit => self.commit(space)?,
+            Kind::Reset => {
+                // SAFETY: the caller says that the contents are of no interest.
+                unsafe { space.reset_at(self.address, self.size) }?
+            }
+            Kind::UndoReset => {
+                if !space.undo_reset_at(self.address, self.size)? {
+                    return Err(Code(ERROR_GEN_FAILURE));
+                }
+                self.address & !PAGE_MASK
+            }
+        };
+        Ok(ptr::with_exposed_provenance_mut(start as usize))
+    }
+
+    fn reserve(
+        &self,
+        space: &Space,
+        commit: bool,
+        limits: Option<AddressLimits>,
+    ) -> Result<u64, Code> {
+        let mut builder = space
+            .reserve(ByteCount::new(self.size))
+            .protection(self.protection);
+        if self.has_address() {
+            builder = builder.at(self.address);
+        }
+        if self.top_down {
+            builder = builder.top_down();
+        }
+        if commit {
+            builder = builder.committed();
+        }
+        if let Some(limits) = limits {
+            builder = builder.within(limits);
+        }
+        Ok(builder.build_detached()?.address())
+    }
+
+    fn commit(&self, space: &Space) -> Result<u64, Code> {
+        space
+            .commit_at(self.address, self.size, self.protection)
+            .map_err(|error| match Code::from(error) {
+                Code(ERROR_INVALID_ADDRESS) if is_view(space, self.address) => {
+                    Code(ERROR_ACCESS_DENIED)
+                }
+                code => code,
+            })?;
+        Ok(self.address & !PAGE_MASK)
+    }
+}
+
+/// Whether a file or an image is mapped there: such memory is refused with another number.
+fn is_view(space: &Space, address: u64) -> bool {
+    let kind = space.query(address).ok().and_then(|region| region.kind);
+    matches!(kind, Some(RegionType::Mapped | RegionType::Image))
+}
+
+/// Reads the allocation type. Flags that are not built yet are refused like unknown ones.
+fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
+    let reset = MEM_RESET | MEM_RESET_UNDO;
+    if flags & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | reset) != 0 {
+        return Err(BAD);
+    }
+    if flags & reset != 0 {
+        return match flags {
+            MEM_RESET => Ok(Kind::Reset),
+            MEM_RESET_UNDO => Ok(Kind::UndoReset),
+            _ => Err(BAD),
+        };
+    }
+    let commit = flags & MEM_COMMIT != 0;
+    if flags & MEM_RESERVE != 0 || commit && anywhere {
+        Ok(Kind::Reserve { commit })
+    } else if commit {
+        Ok(Kind::Commit)
+    } else {
+        Err(BAD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_read_as_windows_reads_them() {
+        let reserve = Kind::Reserve { commit: false };
+        let both = Kind::Reserve { commit: true };
+        for (flags, anywhere, wanted) in [
+            (MEM_RESERVE, true, Some(reserve)),
+            (MEM_RESERVE, false, Some(reserve)),
+            (MEM_RESERVE | MEM_COMMIT, false, Some(both)),
+            (MEM_COMMIT, true, Some(both)),
+            (MEM_COMMIT, false, Some(Kind::Commit)),
+            (MEM_COMMIT | MEM_TOP_DOWN, true, Some(both)),
+            (MEM_RESET, false, Some(Kind::Reset)),
+            (MEM_RESET | MEM_COMMIT, false, None),
+            (MEM_RESET | MEM_RESET_UNDO, false, None),
+            (MEM_RESET | MEM_TOP_DOWN, false, None),
+            (MEM_TOP_DOWN, true, None),
+            (0, true, None),
+            (0x4000_0000, true, None),
+            (MEM_RESERVE | 0x4_0000, true, None),
+            (MEM_RESERVE | 0x4000, true, None),
+        ] {
+            assert_eq!(kind_of(flags, anywhere).ok(), wanted, "{flags:#x}");
+        }
+    }
+}
