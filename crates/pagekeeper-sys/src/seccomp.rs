@@ -101,6 +101,7 @@ const OFFSET_ARGUMENTS: u32 = 16;
 /// `AUDIT_ARCH_X86_64`.
 const ARCHITECTURE: u32 = 0xC000_003E;
 const RETURN_ALLOW: u32 = 0x7FFF_0000;
+const RETURN_KILL_PROCESS: u32 = 0x8000_0000;
 const RETURN_ERRNO: u32 = 0x0005_0000;
 
 const PR_SET_NO_NEW_PRIVS: usize = 38;
@@ -116,7 +117,10 @@ pub fn refuse(refusals: &[Refusal], scope: Scope) -> Result<(), Errno> {
     if refusals.len() > 1000 {
         return Err(Errno::INVAL);
     }
-    let program = assemble(refusals);
+    install(&assemble(refusals), scope)
+}
+
+fn install(program: &[Instruction], scope: Scope) -> Result<(), Errno> {
     let header = Program {
         length: program.len() as u16,
         start: program.as_ptr(),
@@ -138,6 +142,37 @@ pub fn refuse(refusals: &[Refusal], scope: Scope) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// From now on any system call of the calling thread but these ends the process by SIGSYS: proves that what follows makes
+/// none. Sets `no_new_privs`. Cannot be undone.
+///
+/// # Errors
+/// As [`refuse`]; at most a hundred calls can be allowed.
+pub fn allow_only(calls: &[u32]) -> Result<(), Errno> {
+    if calls.len() > 100 {
+        return Err(Errno::INVAL);
+    }
+    install(&assemble_only(calls), Scope::Thread)
+}
+
+/// The filter of [`allow_only`].
+fn assemble_only(calls: &[u32]) -> Vec<Instruction> {
+    let instruction = |code, word, if_true| Instruction {
+        code,
+        if_true,
+        if_false: 0,
+        word,
+    };
+    let mut program = vec![instruction(LOAD, OFFSET_CALL, 0)];
+    for (place, &call) in calls.iter().enumerate() {
+        // Over the calls that follow and the end of the others.
+        let over = (calls.len() - place) as u8;
+        program.push(instruction(JUMP_EQUAL, call, over));
+    }
+    program.push(instruction(RETURN, RETURN_KILL_PROCESS, 0));
+    program.push(instruction(RETURN, RETURN_ALLOW, 0));
+    program
 }
 
 /// The filter: another architecture and every other call pass.
@@ -223,6 +258,20 @@ mod tests {
                 "the kernel's own answer"
             );
         });
+    }
+
+    #[test]
+    fn all_but_some_are_refused_for_good() {
+        let program = assemble_only(&[__NR_getppid, __NR_getuid]);
+        let targets: Vec<_> = program
+            .iter()
+            .enumerate()
+            .filter(|(_, instruction)| instruction.code == JUMP_EQUAL)
+            .map(|(at, instruction)| program[at + 1 + usize::from(instruction.if_true)].word)
+            .collect();
+        assert_eq!(targets, [RETURN_ALLOW; 2]);
+        assert_eq!(program[program.len() - 2].word, RETURN_KILL_PROCESS);
+        assert_eq!(allow_only(&[0; 101]), Err(Errno::INVAL));
     }
 
     #[test]

@@ -22,7 +22,8 @@ fn client(fault: &mut FaultInfo<'_>) -> Decision {
 fn a_copy_stops_where_the_memory_ends() {
     // SAFETY: the client only looks at the instruction's address.
     unsafe { signal::install(client) }.expect("installed");
-    let area = reserve(PageCount::new(2), Access::READ_WRITE, Treatment::empty()).expect("two pages");
+    let area =
+        reserve(PageCount::new(2), Access::READ_WRITE, Treatment::empty()).expect("two pages");
     let second = PageRange::new(area.page(1), PageCount::ONE);
     // SAFETY: nobody has a reference into the area.
     unsafe { protect(second, Access::NONE) }.expect("protected");
@@ -37,7 +38,10 @@ fn a_copy_stops_where_the_memory_ends() {
         let no_address = 0x8000_0000_0000_0000_usize as *mut u8;
         assert_eq!(copy_checked(no_address, bytes.as_ptr(), 8), 8);
         let mut back = [0_u8; 64];
-        assert_eq!(copy_checked(back.as_mut_ptr(), edge.wrapping_sub(32), 64), 32);
+        assert_eq!(
+            copy_checked(back.as_mut_ptr(), edge.wrapping_sub(32), 64),
+            32
+        );
         assert_eq!(back[..32], [7; 32]);
         assert!(is_writable(edge.wrapping_sub(1)));
         assert!(!is_writable(edge));

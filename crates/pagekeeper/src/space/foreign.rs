@@ -3,9 +3,24 @@
 //! A file of which some part is mapped executable is an image (program, library), all of its mappings together one
 //! allocation; other files and shared memory are mapped data; the rest is private.
 
-use pagekeeper_model::{ForeignKind, ForeignMapping};
+use core::cell::OnceCell;
+
+use pagekeeper_model::{ForeignKind, ForeignMapping, ForeignMemory};
 use pagekeeper_sys::map::Access;
 use pagekeeper_sys::procmap::{Maps, Region};
+use pagekeeper_units::PageNumber;
+
+/// The kernel's map, read when it is asked for the first time: inside an allocation the model knows everything.
+#[derive(Default)]
+pub(super) struct KernelMap {
+    mappings: OnceCell<Vec<ForeignMapping>>,
+}
+
+impl ForeignMemory for KernelMap {
+    fn at_or_after(&self, page: PageNumber) -> Option<ForeignMapping> {
+        self.mappings.get_or_init(mappings).at_or_after(page)
+    }
+}
 
 /// Every mapping, upwards. Empty without `/proc`.
 pub(super) fn mappings() -> Vec<ForeignMapping> {

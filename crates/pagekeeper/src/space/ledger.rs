@@ -84,6 +84,13 @@ impl Ledger {
             .saturating_sub(self.files.usable())
     }
 
+    /// The tag of a shared engine that runs already.
+    pub(crate) fn started(&self, kind: EngineKind) -> Option<EngineTag> {
+        let tag = kind as usize;
+        self.accounts.get(tag)?.as_ref()?;
+        Some(EngineTag(tag as u8))
+    }
+
     /// The tag of a shared engine, which is started if need be.
     pub(crate) fn start(&mut self, kind: EngineKind) -> Result<EngineTag, Error> {
         let tag = kind as usize;

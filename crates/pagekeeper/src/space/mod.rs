@@ -295,6 +295,12 @@ impl Shared {
         own_budget: Option<PageCount>,
     ) -> Result<EngineTag, Error> {
         let mut core = self.core();
+        if own_budget.is_none()
+            && let Some(tag) = core.ledger.started(kind)
+        {
+            // The way of nearly every reservation: no engine starts, so no limit moves.
+            return Ok(tag);
+        }
         let tag = match own_budget {
             None => core.ledger.start(kind)?,
             Some(ram) => core.ledger.start_own(kind, ram)?,

@@ -20,18 +20,8 @@ impl Space {
     pub fn query(&self, address: u64) -> Result<RegionInfo, Error> {
         let request = Request::new("query", address, 0);
         let core = self.shared().core();
-        // Inside an allocation the model knows everything; the kernel's map is only read for what it does not know.
-        let known = core
-            .model
-            .allocation_at(PageNumber::containing(address))
-            .is_some();
-        let foreign = if known {
-            Vec::new()
-        } else {
-            foreign::mappings()
-        };
         core.model
-            .query(address, &foreign)
+            .query(address, &foreign::KernelMap::default())
             .map_err(|refusal| request.refused(refusal))
     }
 

@@ -16,7 +16,7 @@ use pagekeeper_sys::map::{self, Access, Mapping, Treatment, ZeroedTable};
 use pagekeeper_sys::userfaultfd::Modes;
 use pagekeeper_units::{PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
 
-use super::entry::{Entry, EntryCell};
+use super::entry::{Entry, EntryCell, Kind};
 use super::extent::{EXPECTED, ExtentNumber, ExtentWords, LockedExtent};
 use super::working_set::WorkingSet;
 use crate::error::EngineError;
@@ -138,6 +138,16 @@ impl Arena {
     pub(crate) fn expect_extent(&self, number: ExtentNumber) -> bool {
         let flags = self.extent_words(number).flags;
         flags.fetch_or(EXPECTED, Ordering::Relaxed) & EXPECTED == 0
+    }
+
+    /// Whether the extent was [`EXPECTED`] and no page of it is committed any more: then it is not from now on. Under the
+    /// space lock.
+    pub(crate) fn is_emptied(&self, number: ExtentNumber) -> bool {
+        let flags = self.extent_words(number).flags;
+        let mut pages = number.pages().intersection(self.range).pages();
+        flags.load(Ordering::Relaxed) & EXPECTED != 0
+            && pages.all(|page| self.entry(page).load().kind() == Kind::Reserved)
+            && flags.fetch_and(!EXPECTED, Ordering::Relaxed) & EXPECTED != 0
     }
 
     pub(crate) fn lock_extent(&self, number: ExtentNumber) -> LockedExtent<'_> {

@@ -1,6 +1,7 @@
 //! State changes of pages: what commit, decommit, protect, release, lock and trim do to the table and the mapping.
 //!
-//! User context, under the space lock. Everything but a plain commit takes extent locks and hence blocks all signals.
+//! User context, under the space lock. What concerns untouched pages only takes no lock ([`super::untouched`]); all else
+//! takes extent locks and hence blocks all signals.
 
 #![allow(
     unsafe_code,
@@ -18,6 +19,7 @@ use super::entry::{Entry, Kind, Rights};
 use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, extents_of};
 use super::fault::{Answer, Want, bring_in};
 use super::staging::{FrameNumber, List, Stored};
+use super::untouched;
 use super::work_area::WorkArea;
 use crate::engine::{Change, Residence};
 use crate::error::EngineError;
@@ -59,7 +61,7 @@ fn undo(arena: &Arena, changes: &[Change]) {
             after: change.before,
         };
         match (rights_of(back.before), rights_of(back.after)) {
-            (Some(_), None) => drop_contents(arena, back.range),
+            (Some(_), None) => decommit(arena, &[back]),
             (Some(before), Some(after)) if before != after => {
                 // Refused only for pages that are pinned and may not be touched afterwards; no call could have pinned
                 // them in the meantime, because they could not be touched before either.
@@ -118,8 +120,12 @@ fn change_rights(
     before: Rights,
     rights: Rights,
 ) -> Result<(), EngineError> {
-    let _blocked = SignalsBlocked::new();
+    let mut blocked = None;
     for (number, part) in extents_of(range) {
+        if untouched::change(arena, number, part, |entry| entry.with_rights(rights)) {
+            continue;
+        }
+        blocked.get_or_insert_with(SignalsBlocked::new);
         if !set_rights(arena, number, part, rights) {
             let done = PageRange::between(range.start(), part.start());
             for (number, part) in extents_of(done) {
@@ -234,24 +240,42 @@ fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
     }
 }
 
-/// Drops the contents of committed pages and makes them reserved.
-pub(crate) fn decommit(arena: &Arena, change: &Change) {
-    let range = change.range;
-    if rights_of(change.before).is_some_and(Rights::allows_execute) {
-        // Cannot fail in a way that matters: the right to execute what is not there does no harm.
-        let _ = arena.set_executable(range, false);
+/// Drops the contents of committed pages and makes them reserved: of all pages of the changes that are committed.
+pub(crate) fn decommit(arena: &Arena, changes: &[Change]) {
+    let mut committed = PageCount::ZERO;
+    let mut span = PageRange::default();
+    let mut blocked = None;
+    for change in changes.iter().filter(|change| change.before.is_committed()) {
+        if rights_of(change.before).is_some_and(Rights::allows_execute) {
+            // Cannot fail in a way that matters: the right to execute what is not there does no harm.
+            let _ = arena.set_executable(change.range, false);
+        }
+        committed += change.range.count();
+        // Runs that lie close to each other go together: an extent is looked through once, however it is divided. What lies
+        // between two of them is reserved, and stays so.
+        if !span.is_empty() && change.range.start().since(span.end()) < PageCount::new(EXTENT_PAGES)
+        {
+            span = PageRange::between(span.start(), change.range.end());
+        } else {
+            decommit_span(arena, span, &mut blocked);
+            span = change.range;
+        }
     }
-    drop_contents(arena, range);
+    decommit_span(arena, span, &mut blocked);
+    arena.set().note_committed(PageCount::ZERO, committed);
 }
 
-/// Pages of `range` that are committed become reserved.
-fn drop_contents(arena: &Arena, range: PageRange) {
-    let _blocked = SignalsBlocked::new();
+/// Makes every page of `range` reserved. Blocks signals, for as long as `blocked` lives, when an extent has to be locked.
+fn decommit_span(arena: &Arena, range: PageRange, blocked: &mut Option<SignalsBlocked>) {
     let set = arena.set();
-    let mut committed = PageCount::ZERO;
     let mut unlocked = 0;
     let mut emptied = 0;
     for (number, part) in extents_of(range) {
+        if untouched::change(arena, number, part, Entry::decommitted) {
+            emptied += u64::from(arena.is_emptied(number));
+            continue;
+        }
+        blocked.get_or_insert_with(SignalsBlocked::new);
         let extent = lock_when_idle(arena, number, part);
         let mut frames = 0;
         let mut span = Span::default();
@@ -260,7 +284,6 @@ fn drop_contents(arena: &Arena, range: PageRange) {
             if before.kind() == Kind::Reserved {
                 continue;
             }
-            committed += PageCount::ONE;
             unlocked += i64::from(before.is_locked());
             if before.kind() == Kind::Present {
                 frames += 1;
@@ -275,11 +298,10 @@ fn drop_contents(arena: &Arena, range: PageRange) {
             debug_assert!(dropped, "pages could not be dropped");
         }
         extent.leave_queue_if_empty();
-        emptied += u64::from(extent.is_emptied());
+        emptied += u64::from(arena.is_emptied(number));
         drop(extent);
         set.frames().give(frames);
     }
-    set.note_committed(PageCount::ZERO, committed);
     set.expect_fewer_extents(emptied);
     set.note_locked(-unlocked);
 }

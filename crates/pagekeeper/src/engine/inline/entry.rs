@@ -192,11 +192,11 @@ impl EntryCell<'_> {
     }
 
     /// Replaces the entry without comparing. Only under the extent's lock, and where it was [blank](Entry::is_blank) under
-    /// it: then nobody changes it beside (commits change reserved pages only, and there is no pin to be lifted).
+    /// it: then only [`super::untouched`] changes it beside, which looks again afterwards (commits change reserved pages
+    /// only, and there is no pin to be lifted).
     #[inline]
     pub(crate) fn change_blank(self, change: impl Fn(Entry) -> Entry) {
         let before = Entry(self.0.load(Ordering::Relaxed));
-        debug_assert!(before.is_blank());
         self.0.store(change(before).0, Ordering::Release);
     }
 

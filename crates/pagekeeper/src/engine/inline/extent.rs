@@ -88,7 +88,7 @@ pub(crate) fn extents_of(range: PageRange) -> impl Iterator<Item = (ExtentNumber
 pub(crate) struct ExtentWords<'table> {
     /// The lock.
     pub(crate) lock: &'table AtomicU32,
-    /// [`QUEUED`], [`RESCUED`] and [`HUGE`], changed under the lock only; [`EXPECTED`].
+    /// [`QUEUED`], [`RESCUED`] and [`HUGE`], changed under the lock only; [`EXPECTED`], under the space lock.
     pub(crate) flags: &'table AtomicU32,
     /// Moves whenever a page stops being busy.
     pub(crate) sequence: &'table AtomicU32,
@@ -102,7 +102,7 @@ pub(crate) const RESCUED: u32 = 2;
 /// Pages of it came in as part of a huge page, which may still be whole: no hole may be guessed at when it leaves.
 pub(crate) const HUGE: u32 = 4;
 
-/// Pages of it are committed: the queue must have room for it. Set under the space lock, by a commit.
+/// Pages of it are committed: the queue must have room for it. Changed under the space lock.
 pub(crate) const EXPECTED: u32 = 8;
 
 /// An extent, locked. All signals must be blocked while it lives.
@@ -141,13 +141,6 @@ impl<'arena> LockedExtent<'arena> {
         self.pages()
             .pages()
             .any(|page| self.entry(page).load().kind() == Kind::Present)
-    }
-
-    /// Whether it was [`EXPECTED`] and no page of it is committed any more: then it is not from now on. The space lock is
-    /// held.
-    pub(crate) fn is_emptied(&self) -> bool {
-        let reserved = |page| self.entry(page).load().kind() == Kind::Reserved;
-        self.has_flag(EXPECTED) && self.pages().pages().all(reserved) && self.clear_flag(EXPECTED)
     }
 
     /// Takes it out of the queue when none of its pages is in the mapping any more: places in the queue are counted.

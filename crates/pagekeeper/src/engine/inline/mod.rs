@@ -25,6 +25,7 @@
 //! | [`spill`] | from the pool to the page file |
 //! | [`balance`] | the background thread |
 //! | [`change`] | commit, decommit, protect, lock, trim |
+//! | [`untouched`] | changes of pages that nobody touched yet, without a lock |
 //! | [`pin`] | pages held in memory for the kernel |
 //! | [`prefetch`] | pages brought in ahead of time |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
@@ -65,6 +66,7 @@ mod staging;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod untouched;
 mod work_area;
 pub(crate) mod working_set;
 
@@ -173,8 +175,8 @@ impl Engine for InlineEngine {
     }
 
     fn decommit(&self, changes: &[Change]) {
-        for change in changes.iter().filter(|change| change.before.is_committed()) {
-            self.with_arena(change.range, |arena| change::decommit(arena, change));
+        if let Some(first) = changes.first() {
+            self.with_arena(first.range, |arena| change::decommit(arena, changes));
         }
     }
 
