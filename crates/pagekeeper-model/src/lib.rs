@@ -19,6 +19,7 @@ mod arena;
 mod changes;
 mod commit_account;
 mod foreign;
+mod hints;
 mod ops;
 mod page_map;
 pub mod policy;

@@ -6,10 +6,11 @@ use pagekeeper_units::{ByteCount, HIGHEST_ADDRESS, PageCount, PageNumber, PageRa
 
 use crate::allocation::Allocation;
 use crate::arena::{Arenas, FIRST_PAGE};
+use crate::hints::Hints;
 use crate::tree::Tree;
 use crate::{
-    AllocationInfo, ArenaError, ArenaInfo, CommitAccount, EngineTag, PageState, Refusal,
-    WorkingSetLimits,
+    AllocationInfo, ArenaError, ArenaInfo, CommitAccount, EngineTag, PageState, Protection,
+    Refusal, WorkingSetLimits,
 };
 
 /// How much is reserved, committed and locked, in pages.
@@ -57,6 +58,8 @@ pub struct AddressSpace {
     free_slots: Vec<u32>,
     /// The slot that was found last: operations come in series on one allocation.
     last_found: AtomicU32,
+    /// Where each was found, for series on many.
+    hints: Hints,
     pub(crate) arenas: Arenas,
     pub(crate) account: CommitAccount,
     pub(crate) working_set: WorkingSetLimits,
@@ -82,6 +85,7 @@ impl AddressSpace {
             slots: Vec::new(),
             free_slots: Vec::new(),
             last_found: AtomicU32::new(0),
+            hints: Hints::new(),
             arenas: Arenas::new(),
             account: CommitAccount::new(commit_limit),
             working_set: WorkingSetLimits::DEFAULT,
@@ -151,6 +155,7 @@ impl AddressSpace {
     /// Heap memory that the rules themselves use. Walks every allocation.
     pub fn metadata_bytes(&self) -> ByteCount {
         let bytes = self.index.heap_bytes()
+            + self.hints.heap_bytes()
             + self.arenas.heap_bytes()
             + self.slots.capacity() * size_of::<Option<Allocation>>()
             + self.free_slots.capacity() * size_of::<u32>()
@@ -193,30 +198,36 @@ impl AddressSpace {
     pub(crate) fn find(&self, page: PageNumber) -> Option<(Found, &Allocation)> {
         // Relaxed: a hint only, and the caller holds the space's lock anyway.
         let last = self.last_found.load(Ordering::Relaxed);
-        if let Some(allocation) = self.allocation(last)
-            && allocation.range().contains(page)
+        if let Some(allocation) = self.holder(last, page) {
+            return Some((self.found(last), allocation));
+        }
+        if let Some(slot) = self.hints.guess(page.get())
+            && let Some(allocation) = self.holder(slot, page)
         {
-            return Some((
-                Found {
-                    slot: last,
-                    version: self.version,
-                },
-                allocation,
-            ));
+            self.last_found.store(slot, Ordering::Relaxed);
+            return Some((self.found(slot), allocation));
         }
         let (_, slot) = self.index.floor(page.get())?;
-        let allocation = self.allocation(slot as u32)?;
-        if !allocation.range().contains(page) {
-            return None;
+        let slot = slot as u32;
+        let allocation = self.holder(slot, page)?;
+        self.last_found.store(slot, Ordering::Relaxed);
+        self.hints.note(page.get(), slot);
+        Some((self.found(slot), allocation))
+    }
+
+    /// The allocation in `slot`, if it holds `page`.
+    #[inline]
+    fn holder(&self, slot: u32, page: PageNumber) -> Option<&Allocation> {
+        self.allocation(slot)
+            .filter(|allocation| allocation.range().contains(page))
+    }
+
+    #[inline]
+    const fn found(&self, slot: u32) -> Found {
+        Found {
+            slot,
+            version: self.version,
         }
-        self.last_found.store(slot as u32, Ordering::Relaxed);
-        Some((
-            Found {
-                slot: slot as u32,
-                version: self.version,
-            },
-            allocation,
-        ))
     }
 
     /// [`AddressSpace::find`], refusing free addresses.
@@ -225,6 +236,31 @@ impl AddressSpace {
         self.find(page).ok_or(Refusal::NotAllocated {
             address: page.address(),
         })
+    }
+
+    /// The allocation that holds all of `range`.
+    #[inline]
+    pub(crate) fn find_all(&self, range: PageRange) -> Result<(Found, &Allocation), Refusal> {
+        let (found, allocation) = self.find_at(range.start())?;
+        if allocation.range().covers(range) {
+            return Ok((found, allocation));
+        }
+        Err(Refusal::LeavesAllocation {
+            allocation: allocation.range(),
+        })
+    }
+
+    /// The same where all of `range` shall have `protection`, and the state that it gets.
+    #[inline]
+    pub(crate) fn find_for(
+        &self,
+        range: PageRange,
+        protection: Protection,
+    ) -> Result<(Found, &Allocation, PageState), Refusal> {
+        protection.check_private()?;
+        let (found, allocation) = self.find_all(range)?;
+        let state = PageState::Committed(protection.in_allocation(allocation.protection));
+        Ok((found, allocation, state))
     }
 
     /// The lowest allocation that ends above `page`.
@@ -276,10 +312,25 @@ impl AddressSpace {
             }
         };
         self.index.insert(range.start().get(), u64::from(slot));
+        self.note(range.start(), slot);
         self.arenas.occupy(range);
         self.reserved += range.count().get();
         self.committed += committed;
         self.account.charge_unchecked(PageCount::new(committed));
+    }
+
+    /// Notes where a new allocation is, and where all are when the room for such notes has grown.
+    fn note(&mut self, start: PageNumber, slot: u32) {
+        if self.hints.grow(self.index.len()) {
+            for (slot, allocation) in self.slots.iter().enumerate() {
+                if let Some(allocation) = allocation {
+                    let start = allocation.range().start().get();
+                    self.hints.note(start, slot as u32);
+                }
+            }
+        } else {
+            self.hints.note(start.get(), slot);
+        }
     }
 
     /// Takes an allocation out; returns the arena in which nothing is left.

@@ -51,14 +51,7 @@ impl AddressSpace {
         protection: Protection,
     ) -> Result<CommitPlan, Refusal> {
         let range = touched_above_lowest(address, size)?;
-        protection.check_private()?;
-        let (found, allocation) = self.find_at(range.start())?;
-        if !allocation.range().covers(range) {
-            return Err(Refusal::LeavesAllocation {
-                allocation: allocation.range(),
-            });
-        }
-        let after = PageState::Committed(protection.in_allocation(allocation.protection));
+        let (found, allocation, after) = self.find_for(range, protection)?;
         let after_byte = after.to_byte();
         let mut changes = ChangeList::new();
         let mut charge = 0;

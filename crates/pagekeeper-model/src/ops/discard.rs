@@ -32,12 +32,7 @@ impl AddressSpace {
             return Err(Refusal::NotPageAligned { address, size });
         }
         let range = touched(address, size)?;
-        let (_, allocation) = self.find_at(range.start())?;
-        if !allocation.range().covers(range) {
-            return Err(Refusal::LeavesAllocation {
-                allocation: allocation.range(),
-            });
-        }
+        let (_, allocation) = self.find_all(range)?;
         let wanted = Protection::READ_WRITE.in_allocation(allocation.protection);
         let mut refused = None;
         allocation

@@ -48,14 +48,7 @@ impl AddressSpace {
         protection: Protection,
     ) -> Result<ProtectPlan, Refusal> {
         let range = touched(address, size)?;
-        protection.check_private()?;
-        let (found, allocation) = self.find_at(range.start())?;
-        if !allocation.range().covers(range) {
-            return Err(Refusal::LeavesAllocation {
-                allocation: allocation.range(),
-            });
-        }
-        let after = PageState::Committed(protection.in_allocation(allocation.protection));
+        let (found, allocation, after) = self.find_for(range, protection)?;
         let mut changes = ChangeList::new();
         let mut old = None;
         let mut reserved = None;

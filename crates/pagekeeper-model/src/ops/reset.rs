@@ -35,12 +35,7 @@ impl AddressSpace {
     /// [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`].
     pub fn plan_reset(&self, address: u64, size: u64) -> Result<ResetPlan, Refusal> {
         let touched = touched_above_lowest(address, size)?;
-        let (_, allocation) = self.find_at(touched.start())?;
-        if !allocation.range().covers(touched) {
-            return Err(Refusal::LeavesAllocation {
-                allocation: allocation.range(),
-            });
-        }
+        let (_, allocation) = self.find_all(touched)?;
         let inside = PageRange::within(address, size)
             .unwrap_or(PageRange::new(touched.start(), PageCount::ZERO));
         let mut committed = ChangeList::new();
