@@ -9,7 +9,7 @@
     reason = "UNSAFETY: registers the mapping with userfaultfd and changes its protection"
 )]
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment, ZeroedTable};
@@ -30,7 +30,9 @@ pub(crate) struct Arena {
     /// Until the arena is closed.
     memory: Mutex<Option<Mapping>>,
     set: Arc<WorkingSet>,
-    entries: ZeroedTable<AtomicU64>,
+    /// States and locations of the pages: see [`super::entry`].
+    states: ZeroedTable<AtomicU16>,
+    locations: ZeroedTable<AtomicU32>,
     extents: ZeroedTable<AtomicU32>,
     first_extent: u32,
 }
@@ -75,7 +77,9 @@ impl Arena {
         let extents = (last_extent - first_extent + 1) as usize;
         Ok(Self {
             set: Arc::clone(set),
-            entries: ZeroedTable::new(range.count().as_usize())
+            states: ZeroedTable::new(range.count().as_usize())
+                .map_err(EngineError::AddressSpace)?,
+            locations: ZeroedTable::new(range.count().as_usize())
                 .map_err(EngineError::AddressSpace)?,
             extents: ZeroedTable::new(extents * WORDS).map_err(EngineError::AddressSpace)?,
             first_extent,
@@ -106,19 +110,26 @@ impl Arena {
     /// The entry of a page of the arena. A page outside, which no caller asks for, has one that belongs to nobody.
     #[inline]
     pub(crate) fn entry(&self, page: PageNumber) -> EntryCell<'_> {
-        static NOBODY: AtomicU64 = AtomicU64::new(0);
+        static NO_STATE: AtomicU16 = AtomicU16::new(0);
+        static NO_LOCATION: AtomicU32 = AtomicU32::new(0);
         debug_assert!(self.range().contains(page));
         let index = page.get().wrapping_sub(self.range().start().get()) as usize;
-        EntryCell(self.entries.get(index).unwrap_or(&NOBODY))
+        match (self.states.get(index), self.locations.get(index)) {
+            (Some(state), Some(location)) => EntryCell::new(state, location),
+            _ => EntryCell::new(&NO_STATE, &NO_LOCATION),
+        }
     }
 
     /// The states of a range of its pages, for loops over many; empty where the range is not all the arena's.
     pub(crate) fn entries(&self, range: PageRange) -> impl ExactSizeIterator<Item = EntryCell<'_>> {
         let start = range.start().get().wrapping_sub(self.range().start().get()) as usize;
-        let cells = self
-            .entries
-            .get(start..start.saturating_add(range.count().as_usize()));
-        cells.unwrap_or_default().iter().map(EntryCell)
+        let places = start..start.saturating_add(range.count().as_usize());
+        let states = self.states.get(places.clone()).unwrap_or_default();
+        let locations = self.locations.get(places).unwrap_or_default();
+        states
+            .iter()
+            .zip(locations)
+            .map(|(state, location)| EntryCell::new(state, location))
     }
 
     pub(crate) fn extent_words(&self, number: ExtentNumber) -> ExtentWords<'_> {
@@ -163,8 +174,9 @@ impl Arena {
                 .all(|page| self.entry(page).load() == Entry::RESERVED)
         );
         let first = range.start().since(self.range().start()).as_usize();
-        self.entries
-            .discard(first..first + range.count().as_usize());
+        let places = first..first + range.count().as_usize();
+        self.states.discard(places.clone());
+        self.locations.discard(places);
     }
 
     /// Lets the processor execute (or not) what lies in `range`; a page's own rights still decide who may be present.
@@ -187,6 +199,8 @@ impl Arena {
 
     /// Bytes of RAM that the tables use.
     pub(crate) fn table_bytes(&self) -> u64 {
-        self.entries.resident_bytes() + self.extents.resident_bytes()
+        self.states.resident_bytes()
+            + self.locations.resident_bytes()
+            + self.extents.resident_bytes()
     }
 }

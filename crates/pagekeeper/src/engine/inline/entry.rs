@@ -1,11 +1,16 @@
-//! One page of the inline engine: eight bytes that say everything.
+//! One page of the inline engine: six bytes that say everything.
 //!
 //! ```text
-//! 63      56 55      48 47   44 43    40 39  38   37   36     35..32 31                 0
-//! +---------+----------+-------+--------+---+----+------+----+------+-------------------+
-//! | unused  | pins     | unused| rights |   |COPY|LOCKED|BUSY| kind | location          |
-//! +---------+----------+-------+--------+---+----+------+----+------+-------------------+
+//! 47   42 41    38  37   36    35   34..32 31                 0
+//! +------+--------+----+------+----+------+-------------------+
+//! | pins | rights |COPY|LOCKED|BUSY| kind | location          |
+//! +------+--------+----+------+----+------+-------------------+
+//! |                state                  |
 //! ```
+//!
+//! State and location lie in two tables. The location is of interest, and changes, only under the extent's lock; the state
+//! may change beside its holder (pins, commits), always by compare-and-exchange. Who reads an entry without
+//! the lock may see a location that does not belong to the state, and takes it as a hint.
 //!
 //! | kind | the contents are | location |
 //! |---|---|---|
@@ -22,7 +27,7 @@
 //! pin count may change beside them. `BUSY` marks a page whose contents are being fetched with the extent
 //! unlocked: everybody else waits.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use pagekeeper_model::{BaseProtection, Protection};
 
@@ -39,21 +44,23 @@ pub(crate) enum Kind {
     Lost = 6,
 }
 
-const KIND_SHIFT: u32 = 32;
-const KIND_MASK: u64 = 0xF << KIND_SHIFT;
+/// The state begins here.
+const STATE_SHIFT: u32 = 32;
+const KIND_SHIFT: u32 = STATE_SHIFT;
+const KIND_MASK: u64 = 0x7 << KIND_SHIFT;
 const LOCATION_MASK: u64 = 0xFFFF_FFFF;
-const BUSY: u64 = 1 << 36;
+const BUSY: u64 = 1 << 35;
 /// `VirtualLock`: stays until unlocked. One bit, because Windows does not count locks either.
-const LOCKED: u64 = 1 << 37;
-const COPY: u64 = 1 << 38;
-const PROTECTION_SHIFT: u32 = 40;
+const LOCKED: u64 = 1 << 36;
+const COPY: u64 = 1 << 37;
+const PROTECTION_SHIFT: u32 = 38;
 const PROTECTION_MASK: u64 = 0xF << PROTECTION_SHIFT;
-const PIN_SHIFT: u32 = 48;
+const PIN_SHIFT: u32 = 42;
 const PIN_ONE: u64 = 1 << PIN_SHIFT;
-const PIN_MASK: u64 = 0xFF << PIN_SHIFT;
+const PIN_MASK: u64 = PINS_MAX << PIN_SHIFT;
 
 /// How often one page can be pinned at once; one more waits.
-pub(crate) const PINS_MAX: u64 = 0xFF;
+pub(crate) const PINS_MAX: u64 = 0x3F;
 
 /// A snapshot of a page's entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +87,10 @@ impl Entry {
             5 => Kind::File,
             _ => Kind::Lost,
         }
+    }
+
+    const fn state(self) -> u16 {
+        (self.0 >> STATE_SHIFT) as u16
     }
 
     pub(crate) const fn location(self) -> u32 {
@@ -181,14 +192,37 @@ impl Entry {
     }
 }
 
-/// An entry in the table.
+/// An entry in the tables.
 #[derive(Clone, Copy)]
-pub(crate) struct EntryCell<'table>(pub(crate) &'table AtomicU64);
+pub(crate) struct EntryCell<'table> {
+    state: &'table AtomicU16,
+    location: &'table AtomicU32,
+}
 
-impl EntryCell<'_> {
+impl<'table> EntryCell<'table> {
+    pub(crate) const fn new(state: &'table AtomicU16, location: &'table AtomicU32) -> Self {
+        Self { state, location }
+    }
+
+    /// See the module text for what it is worth without the extent's lock.
     #[inline]
     pub(crate) fn load(self) -> Entry {
-        Entry(self.0.load(Ordering::Acquire))
+        self.with(self.state.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn with(self, state: u16) -> Entry {
+        let location = self.location.load(Ordering::Relaxed);
+        Entry((u64::from(state) << STATE_SHIFT) | u64::from(location))
+    }
+
+    /// The rest of a change whose state is in place already. The lock that protects the location, or the caller's knowledge
+    /// that nobody else looks at it, orders this before the next look.
+    #[inline]
+    fn set_location(self, before: Entry, after: Entry) {
+        if before.location() != after.location() {
+            self.location.store(after.location(), Ordering::Relaxed);
+        }
     }
 
     /// Replaces the entry without comparing. Only under the extent's lock, and where it was [blank](Entry::is_blank) under
@@ -196,24 +230,18 @@ impl EntryCell<'_> {
     /// only, and there is no pin to be lifted).
     #[inline]
     pub(crate) fn change_blank(self, change: impl Fn(Entry) -> Entry) {
-        let before = Entry(self.0.load(Ordering::Relaxed));
-        self.0.store(change(before).0, Ordering::Release);
+        let before = self.with(self.state.load(Ordering::Relaxed));
+        let after = change(before);
+        self.state.store(after.state(), Ordering::Release);
+        self.set_location(before, after);
     }
 
     /// Replaces the entry by `change` of it; pins may move beside us, hence the loop (bounded in practice by the number
-    /// of threads that pin).
+    /// of threads that pin). The location may change under the extent's lock only.
     #[inline]
     pub(crate) fn update(self, change: impl Fn(Entry) -> Entry) -> Entry {
-        let mut now = self.0.load(Ordering::Acquire);
-        loop {
-            let next = change(Entry(now)).0;
-            match self
-                .0
-                .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return Entry(now),
-                Err(seen) => now = seen,
-            }
+        match self.try_update(|entry| Some(change(entry))) {
+            Ok(before) | Err(before) => before,
         }
     }
 
@@ -223,17 +251,23 @@ impl EntryCell<'_> {
         self,
         change: impl Fn(Entry) -> Option<Entry>,
     ) -> Result<Entry, Entry> {
-        let mut now = self.0.load(Ordering::Acquire);
+        let mut state = self.state.load(Ordering::Acquire);
         loop {
-            let Some(next) = change(Entry(now)) else {
-                return Err(Entry(now));
+            let now = self.with(state);
+            let Some(next) = change(now) else {
+                return Err(now);
             };
-            match self
-                .0
-                .compare_exchange_weak(now, next.0, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return Ok(Entry(now)),
-                Err(seen) => now = seen,
+            match self.state.compare_exchange_weak(
+                state,
+                next.state(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    self.set_location(now, next);
+                    return Ok(now);
+                }
+                Err(seen) => state = seen,
             }
         }
     }

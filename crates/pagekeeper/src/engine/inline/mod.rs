@@ -10,7 +10,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`entry`] | a page's eight bytes |
+//! | [`entry`] | a page's six bytes |
 //! | [`extent`] | 64 pages: the unit of locking and of leaving |
 //! | [`arena`] | a registered mapping and its tables |
 //! | [`frames`] | the budget |

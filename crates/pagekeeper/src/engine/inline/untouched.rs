@@ -1,11 +1,11 @@
 //! Changes of pages that nobody touched yet: no lock, no system call.
 //!
-//! An extent's lock is taken with all signals blocked, which costs two system calls. A page that was never touched (or
-//! holds one repeated word) has nothing in the mapping and nothing stored, so its entry is all there is to change. The one
+//! An extent's lock is taken with all signals blocked, which costs two system calls. A page that was never touched (or is
+//! all zeros again) has nothing in the mapping and nothing stored, so its entry's state is all there is to change. The one
 //! thing in the way is a fault that is about to fill the page: it holds the lock, has seen the entry as it was, and
 //! will put `Present` over ours. So:
 //!
-//! 1. the entries are changed by compare-and-exchange;
+//! 1. the states are changed by compare-and-exchange;
 //! 2. then the lock is looked at: when it is free, no such fault is under way any more, and any later one sees the new
 //!    entries (taking the lock and changing an entry are full barriers on x86-64, so one of the two sees the other);
 //! 3. then the entries are looked at again: as they were left, so no fault of before has changed one.
@@ -54,6 +54,7 @@ pub(super) fn change(
 /// Whether the entry is all there is of the page.
 fn is_untouched(entry: Entry) -> bool {
     matches!(entry.kind(), Kind::Reserved | Kind::Fill)
+        && entry.location() == 0
         && !entry.is_busy()
         && !entry.is_locked()
         && entry.pins() == 0
