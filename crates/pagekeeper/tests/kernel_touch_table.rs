@@ -126,3 +126,33 @@ fn exec_child() {
         touch_cases::processes::execute(&name);
     }
 }
+
+/// What does not fit ends the program, as libc's checked functions do.
+#[test]
+fn a_checked_call_past_its_object_ends_the_program() {
+    const TEST: &str = "a_checked_call_past_its_object_ends_the_program";
+    if !support::inline_works() {
+        return;
+    }
+    let touches = kernel_touches();
+    let Some(touch) = touches.iter().find(|touch| touch.name == "__read_chk") else {
+        return;
+    };
+    if touch.real().is_none() {
+        println!("skipped, because this libc has none");
+        return;
+    }
+    if support::is_child() {
+        let mut paged = Paged::small();
+        let buffer = paged.room(100);
+        paged.out();
+        call!("__read_chk", 0, buffer, 100_usize, 99_usize);
+        return;
+    }
+    let (status, text) = support::run_again(TEST);
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGABRT),
+        "{text}"
+    );
+}

@@ -31,6 +31,11 @@ touches! { "facts";
     fn adjtimex(adjustment: *mut timex) -> c_int { fill adjustment }
     fn getitimer(which: c_int, now: *mut itimerval) -> c_int { fill now }
     fn setitimer(which: c_int, new: *const itimerval, old: *mut itimerval) -> c_int { read new, fill old }
+    fn timer_create(clock: clockid_t, event: *mut libc::sigevent, timer: *mut libc::timer_t) -> c_int { read event, fill timer }
+    fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> super::real::ErrorNumber { text name }
+    fn pthread_getname_np(thread: libc::pthread_t, name: *mut c_char, size: usize) -> super::real::ErrorNumber { fill name[size.min(64)] }
+    fn pthread_setaffinity_np(thread: libc::pthread_t, size: usize, processors: *const cpu_set_t) -> super::real::ErrorNumber { read processors[size.min(1 << 16)] }
+    fn pthread_getaffinity_np(thread: libc::pthread_t, size: usize, processors: *mut cpu_set_t) -> super::real::ErrorNumber { fill processors[size.min(1 << 16)] }
     fn timer_settime(timer: *mut c_void, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int { read new, fill old }
     fn timer_gettime(timer: *mut c_void, now: *mut itimerspec) -> c_int { fill now }
     fn timerfd_settime(descriptor: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int { read new, fill old }

@@ -17,6 +17,7 @@
 //! All functions are `extern "C-unwind"`, because some are cancellation points, and a cancelled thread unwinds through
 //! them (and lets go of its pins on the way).
 
+mod checked;
 mod descriptors;
 mod facts;
 mod file_io;
@@ -25,6 +26,7 @@ mod messages;
 mod paths;
 mod polling;
 mod process;
+mod queues;
 mod random;
 mod raw_syscall;
 mod reach;
@@ -103,6 +105,8 @@ static FAMILIES: &[&[KernelTouch]] = &[
     signals::TABLE,
     process::TABLE,
     descriptors::TABLE,
+    queues::TABLE,
+    checked::TABLE,
     raw_syscall::TABLE,
 ];
 

@@ -117,6 +117,22 @@ touches! { "file";
     fn mkstemp64(template: *mut c_char) -> c_int { fill template[super::scratch::mutable_text(template)] }
     fn mkostemp(template: *mut c_char, flags: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
     fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
+    fn mkstemps(template: *mut c_char, tail: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
+    fn mkstemps64(template: *mut c_char, tail: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
+    fn mkostemps(template: *mut c_char, tail: c_int, flags: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
+    fn mkostemps64(template: *mut c_char, tail: c_int, flags: c_int) -> c_int { fill template[super::scratch::mutable_text(template)] }
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int { text name }
+    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: libc::c_ulong, data: *const c_void) -> c_int { path source, path target, text kind, text data }
+    fn umount(target: *const c_char) -> c_int { path target }
+    fn umount2(target: *const c_char, flags: c_int) -> c_int { path target }
+    fn scandir(path: *const c_char, list: *mut c_void, filter: *mut c_void, compare: *mut c_void) -> c_int { path path }
+    fn scandir64(path: *const c_char, list: *mut c_void, filter: *mut c_void, compare: *mut c_void) -> c_int { path path }
+    fn glob(pattern: *const c_char, flags: c_int, failed: *mut c_void, found: *mut c_void) -> c_int { text pattern }
+    fn glob64(pattern: *const c_char, flags: c_int, failed: *mut c_void, found: *mut c_void) -> c_int { text pattern }
+    fn ftw(path: *const c_char, visit: *mut c_void, most: c_int) -> c_int { path path }
+    fn ftw64(path: *const c_char, visit: *mut c_void, most: c_int) -> c_int { path path }
+    fn nftw(path: *const c_char, visit: *mut c_void, most: c_int, flags: c_int) -> c_int { path path }
+    fn nftw64(path: *const c_char, visit: *mut c_void, most: c_int, flags: c_int) -> c_int { path path }
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE { path path }
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE { path path }
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE { path path }

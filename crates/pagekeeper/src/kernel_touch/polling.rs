@@ -77,7 +77,7 @@ macro_rules! with_mask {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn ppoll(
+pub(super) unsafe extern "C-unwind" fn ppoll(
     all: *mut pollfd,
     count: nfds_t,
     time: *const timespec,

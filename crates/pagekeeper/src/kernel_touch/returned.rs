@@ -8,7 +8,7 @@
 use core::ffi::c_char;
 
 use super::reach::{ErrnoKept, fail, reaches};
-use super::scratch::StandIns;
+use super::scratch::{StandIns, mutable_text};
 use super::wrap::{real, rows};
 
 /// The longest path, its zero included.
@@ -17,10 +17,11 @@ const PATH_MAX: usize = libc::PATH_MAX as usize;
 rows! { "file";
     getcwd: "the result";
     realpath: "the path, the result";
+    mkdtemp: "the template";
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char {
+pub(super) unsafe extern "C-unwind" fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char {
     let real = real!(getcwd: (*mut c_char, usize) -> *mut c_char);
     let size_used = size.min(PATH_MAX);
     if buffer.is_null() || !reaches(buffer, size_used) {
@@ -38,7 +39,10 @@ unsafe extern "C-unwind" fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
+pub(super) unsafe extern "C-unwind" fn realpath(
+    path: *const c_char,
+    resolved: *mut c_char,
+) -> *mut c_char {
     let real = real!(realpath: (*const c_char, *mut c_char) -> *mut c_char);
     let to_caller = !resolved.is_null() && reaches(resolved, PATH_MAX);
     if path.is_null() || (!reaches(path, PATH_MAX) && !to_caller) {
@@ -57,6 +61,23 @@ unsafe extern "C-unwind" fn realpath(path: *const c_char, resolved: *mut c_char)
         }
         match stand_ins.output(resolved.cast(), PATH_MAX) {
             Ok(stand_in) => back(&stand_ins, real(path.cast(), stand_in.cast()), resolved),
+            Err(number) => fail(number),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mkdtemp(template: *mut c_char) -> *mut c_char {
+    let real = real!(mkdtemp: (*mut c_char) -> *mut c_char);
+    if template.is_null() || !reaches(template, PATH_MAX) {
+        // SAFETY: the caller's promises, passed on.
+        return unsafe { real(template) };
+    }
+    let mut stand_ins = StandIns::new();
+    // SAFETY: as above.
+    unsafe {
+        match stand_ins.output(template.cast(), mutable_text(template)) {
+            Ok(stand_in) => back(&stand_ins, real(stand_in.cast()), template),
             Err(number) => fail(number),
         }
     }

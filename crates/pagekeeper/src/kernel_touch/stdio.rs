@@ -121,7 +121,7 @@ unsafe fn write_parts(real: Write, buffer: *const u8, count: usize, stream: *mut
 macro_rules! fread_like {
     ($($name:ident)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(buffer: *mut c_void, size: usize, items: usize, stream: *mut FILE) -> usize {
+        pub(super) unsafe extern "C-unwind" fn $name(buffer: *mut c_void, size: usize, items: usize, stream: *mut FILE) -> usize {
             let real = real!($name: (*mut c_void, usize, usize, *mut FILE) -> usize);
             let count = size.saturating_mul(items);
             if !reaches(buffer, count) {

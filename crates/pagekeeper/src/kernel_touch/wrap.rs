@@ -69,7 +69,7 @@ macro_rules! touches {
 macro_rules! touch {
     (fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $result:ty { $($how:ident $what:ident $([$length:expr])?),* $(,)? }) => {
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name($($argument: $type),*) -> $result {
+        pub(super) unsafe extern "C-unwind" fn $name($($argument: $type),*) -> $result {
             let real = $crate::kernel_touch::wrap::real!($name: ($($type),*) -> $result);
             if $($crate::kernel_touch::wrap::reaches_argument!($how $what $([$length])?))||* {
                 let mut stand_ins = $crate::kernel_touch::scratch::StandIns::new();

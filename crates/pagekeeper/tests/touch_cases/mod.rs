@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::touch_support::Paged;
 
+mod checked;
 mod facts;
 mod files;
 mod locks;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         locks::cases(),
         processes::cases(),
         signals::cases(),
+        checked::cases(),
     ]
     .concat()
 }

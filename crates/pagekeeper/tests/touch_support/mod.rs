@@ -170,7 +170,7 @@ impl Word for i32 {
     }
 }
 
-/// Calls a wrapped function by its name, as C would: up to six integer or pointer arguments.
+/// Calls a wrapped function by its name, as C would: up to eight integer or pointer arguments.
 pub(crate) fn call_words(name: &str, words: &[usize]) -> isize {
     let touch = kernel_touches()
         .into_iter()
@@ -179,9 +179,26 @@ pub(crate) fn call_words(name: &str, words: &[usize]) -> isize {
     let word = |index: usize| words.get(index).copied().unwrap_or(0);
     // SAFETY: the address is a function's, the arguments are the test's.
     unsafe {
-        let function: unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> isize =
-            core::mem::transmute(touch.wrapper());
-        function(word(0), word(1), word(2), word(3), word(4), word(5))
+        let function: unsafe extern "C" fn(
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+        ) -> isize = core::mem::transmute(touch.wrapper());
+        function(
+            word(0),
+            word(1),
+            word(2),
+            word(3),
+            word(4),
+            word(5),
+            word(6),
+            word(7),
+        )
     }
 }
 

@@ -61,7 +61,7 @@ impl Region {
             1024
         };
         let ram = ByteCount::kib(4 * pages);
-        Self::new(engine, ram, ByteCount::new(ram.get() * 8))
+        Self::new(engine, ram, ByteCount::new(ram.get() * 4))
     }
 
     /// All bytes.

@@ -92,6 +92,7 @@ fn budget(region: &Region) -> String {
 
 /// A thread that blocked every signal pages in and out.
 pub(super) fn signals(settings: &Settings) -> Told {
+    const ROUNDS: u64 = 3;
     let region = Region::tiny(settings.engine)?;
     // SAFETY: a full set, for this thread and those that it starts.
     let blocked = unsafe {
@@ -106,7 +107,7 @@ pub(super) fn signals(settings: &Settings) -> Told {
     std::thread::scope(|scope| {
         scope
             .spawn(|| {
-                for round in 0..4 {
+                for round in 0..ROUNDS {
                     fill(bytes, round);
                     verify(bytes, 0, round, "a thread with all signals blocked")?;
                 }
@@ -117,7 +118,7 @@ pub(super) fn signals(settings: &Settings) -> Told {
     })?;
     let size = region.memory.size();
     Ok(format!(
-        "every signal blocked, four times {size} in {}, every byte equal",
+        "every signal blocked, {ROUNDS} times {size} in {}, every byte equal",
         budget(&region)
     ))
 }
