@@ -43,6 +43,7 @@ pub struct Settings {
     pub(crate) strict: bool,
     pub(crate) statistics_at_exit: bool,
     pub(crate) anonymous_share_percent: u8,
+    pub(crate) inline_share_percent: Option<u8>,
     pub(crate) follow_control_group: bool,
 }
 
@@ -55,6 +56,7 @@ impl Default for Settings {
             strict: false,
             statistics_at_exit: false,
             anonymous_share_percent: 50,
+            inline_share_percent: None,
             follow_control_group: true,
         }
     }
@@ -126,6 +128,13 @@ impl Settings {
     /// file. Default 50.
     pub fn anonymous_share(mut self, percent: u8) -> Self {
         self.anonymous_share_percent = percent.min(100);
+        self
+    }
+
+    /// Percentage of the RAM budget that the inline engine gets where a space uses both engines; the mapped engine gets the
+    /// rest, each at least its minimum. Default: shares follow what is committed with each.
+    pub fn inline_share(mut self, percent: u8) -> Self {
+        self.inline_share_percent = Some(percent.min(100));
         self
     }
 

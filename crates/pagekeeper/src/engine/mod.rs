@@ -161,6 +161,11 @@ pub(crate) trait Engine: Send + Sync {
     /// A new budget. Shrinking takes pages out before it returns, as far as that is possible.
     fn set_budget(&self, budget: EngineBudget);
 
+    /// Pages that cannot leave RAM whatever the budget: its share of a common budget does not fall below them.
+    fn unmovable(&self) -> PageCount {
+        PageCount::ZERO
+    }
+
     /// Bytes of RAM that the engine's own tables and buffers use.
     fn overhead(&self) -> ByteCount;
 

@@ -106,7 +106,9 @@ impl Core {
         changes: &[Change],
         charge: PageCount,
     ) -> Result<(), Error> {
-        self.ledger.promise(request, tag, charge)?;
+        if self.ledger.promise(request, tag, charge)? {
+            self.refresh_limit();
+        }
         match self.ledger.engine(tag) {
             Some(engine) => engine
                 .commit(changes)

@@ -11,6 +11,7 @@ use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use super::Request;
+use super::shares::{self, Claim};
 use crate::engine::inline::InlineEngine;
 use crate::engine::mapped::{MappedEngine, MappedSettings, MappedSwitches};
 use crate::engine::resident::ResidentEngine;
@@ -38,6 +39,8 @@ pub(crate) struct Ledger {
     ram: PageCount,
     files: Arc<PageFiles>,
     anonymous_share_percent: u8,
+    /// The inline engine's fixed part where both engines are used; `None`: shares follow use.
+    inline_share_percent: Option<u8>,
     allow_ram_disk: bool,
     accounts: Vec<Option<Account>>,
     /// Pages that the page files can hold for certain (grows in steps).
@@ -59,6 +62,7 @@ impl Ledger {
             ram,
             files,
             anonymous_share_percent: settings.anonymous_share_percent,
+            inline_share_percent: settings.inline_share_percent,
             allow_ram_disk: settings.page_file.allow_ram_disk,
             accounts: (0..FIRST_OWN).map(|_| None).collect(),
             stored_at_most,
@@ -95,7 +99,7 @@ impl Ledger {
     pub(crate) fn start(&mut self, kind: EngineKind) -> Result<EngineTag, Error> {
         let tag = kind as usize;
         if self.accounts[tag].is_none() {
-            let ram = self.share_for(kind);
+            let ram = self.share_for(kind)?;
             let account = self.open_account(kind, ram)?;
             self.accounts[tag] = Some(account);
             if let Err(error) = self.share_out() {
@@ -239,22 +243,29 @@ impl Ledger {
     }
 
     /// Makes sure that `more` pages of the engine can be kept, whatever happens to them: in its RAM or in the page
-    /// files. The mapped engine allocates for itself.
+    /// files. The mapped engine allocates for itself. Says whether RAM moved between engines, and with it the limit.
     pub(crate) fn promise(
         &mut self,
         request: Request,
         tag: EngineTag,
         more: PageCount,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        if more.is_zero() {
+            return Ok(false);
+        }
+        // As if it were committed already: the engine is to have the RAM when it carries the commit out.
+        self.charge(tag, more, PageCount::ZERO);
+        let moved = self.follow_use();
+        self.charge(tag, PageCount::ZERO, more);
         let Some(Some(account)) = self.accounts.get(tag.0 as usize) else {
-            return Ok(());
+            return Ok(moved);
         };
-        if account.engine.kind() != EngineKind::Inline || more.is_zero() {
-            return Ok(());
+        if account.engine.kind() != EngineKind::Inline {
+            return Ok(moved);
         }
         let uncovered = (account.charged + more).saturating_sub(account.promisable);
         if uncovered.is_zero() {
-            return Ok(());
+            return Ok(moved);
         }
         let others: PageCount = self.uncovered_except(Some(tag));
         let wanted = others + uncovered;
@@ -263,7 +274,7 @@ impl Ledger {
                 .grow_files(wanted)
                 .map_err(|error| request.no_page_file(&error, more))?;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Makes sure that the page files hold `wanted` pages. As much as the RAM more, where there is room for it: then a
@@ -341,56 +352,111 @@ impl Ledger {
             .map(|account| account.engine.kind())
     }
 
-    /// What an engine that is about to start would get.
-    fn share_for(&self, kind: EngineKind) -> PageCount {
-        let paging = self
-            .shared_kinds()
-            .filter(|other| *other != EngineKind::Resident)
-            .count() as u64;
-        match kind {
-            EngineKind::Resident => PageCount::ZERO,
-            _ => PageCount::new(self.shared_ram().get() / (paging + 1)),
+    /// What a shared engine says about its share.
+    fn claim(&self, kind: EngineKind, account: Option<&Account>) -> Claim {
+        Claim {
+            least: least_ram(kind),
+            pinned: account.map_or(PageCount::ZERO, |account| account.engine.unmovable()),
+            committed: account.map_or(PageCount::ZERO, |account| account.charged),
+            fixed_percent: self.inline_share_percent.map(|percent| match kind {
+                EngineKind::Inline => percent,
+                _ => 100 - percent,
+            }),
         }
     }
 
-    /// Divides the RAM evenly among the shared engines that page. (A space that uses one kind gives it all.) What then has
-    /// to be kept in the page files is promised there first, since pages leave at once.
-    fn share_out(&mut self) -> Result<(), PageFileError> {
-        let paging = self
-            .shared_kinds()
-            .filter(|kind| *kind != EngineKind::Resident)
-            .count() as u64;
-        let share = PageCount::new(self.shared_ram().get() / paging.max(1));
-        let percent = self.anonymous_share_percent;
-        let uncovered = |(tag, account): (usize, &Account)| {
-            let kind = account.engine.kind();
-            let shared = tag < FIRST_OWN && kind != EngineKind::Resident;
-            let promisable = if shared {
-                promisable(kind, share, percent)
-            } else {
-                account.promisable
-            };
-            match kind {
-                EngineKind::Inline => account.charged.saturating_sub(promisable),
-                _ => PageCount::ZERO,
+    /// The shared engines that page, with their accounts.
+    fn paging(&self) -> impl Iterator<Item = (usize, &Account)> {
+        self.accounts
+            .iter()
+            .take(FIRST_OWN)
+            .enumerate()
+            .filter_map(|(tag, account)| Some((tag, account.as_ref()?)))
+            .filter(|(_, account)| account.engine.kind() != EngineKind::Resident)
+    }
+
+    /// What an engine that is about to start would get. Refused where the minima of all do not fit.
+    fn share_for(&self, kind: EngineKind) -> Result<PageCount, Error> {
+        if kind == EngineKind::Resident {
+            return Ok(PageCount::ZERO);
+        }
+        let mut claims = vec![self.claim(kind, None)];
+        claims.extend(
+            self.paging()
+                .map(|(_, account)| self.claim(account.engine.kind(), Some(account))),
+        );
+        let least: PageCount = claims.iter().map(|claim| claim.least).sum();
+        if least > self.shared_ram() {
+            return Err(SettingsError::BudgetTooSmall {
+                given: self.shared_ram().bytes(),
+                least: least.bytes(),
             }
+            .into());
+        }
+        let shares = shares::divide(self.shared_ram(), &claims);
+        Ok(shares.first().copied().unwrap_or_default())
+    }
+
+    /// The share of each shared engine that pages, by tag.
+    fn shares(&self) -> Vec<(usize, PageCount)> {
+        let (tags, claims): (Vec<usize>, Vec<Claim>) = self
+            .paging()
+            .map(|(tag, account)| (tag, self.claim(account.engine.kind(), Some(account))))
+            .unzip();
+        let shares = shares::divide(self.shared_ram(), &claims);
+        tags.into_iter().zip(shares).collect()
+    }
+
+    /// Lets the shares follow use, if that is worth a move; says whether they moved. Where the page files cannot take
+    /// what would have to leave, everything stays as it is.
+    pub(crate) fn follow_use(&mut self) -> bool {
+        if self.paging().nth(1).is_none() {
+            return false;
+        }
+        let ram = self.shared_ram();
+        let moves = self.shares().into_iter().any(|(tag, share)| {
+            let account = self.accounts.get(tag).and_then(Option::as_ref);
+            account.is_some_and(|account| shares::is_worth_moving(ram, account.ram, share))
+        });
+        moves && self.share_out().is_ok()
+    }
+
+    /// Divides the RAM among the shared engines that page, as [`shares`] says. What then has to be kept in the page
+    /// files is promised there first, since pages leave at once.
+    fn share_out(&mut self) -> Result<(), PageFileError> {
+        let shares = self.shares();
+        let percent = self.anonymous_share_percent;
+        let new_share = |tag: usize| {
+            let mut found = shares.iter().filter(|(of, _)| *of == tag);
+            found.next().map(|&(_, share)| share)
         };
         let accounts = self.accounts.iter().enumerate();
         let wanted: PageCount = accounts
             .filter_map(|(tag, account)| Some((tag, account.as_ref()?)))
-            .map(uncovered)
+            .filter(|(_, account)| account.engine.kind() == EngineKind::Inline)
+            .map(|(tag, account)| {
+                let promisable = new_share(tag).map_or(account.promisable, |share| {
+                    promisable(EngineKind::Inline, share, percent)
+                });
+                account.charged.saturating_sub(promisable)
+            })
             .sum();
         if wanted > self.stored_at_most {
             self.stored_at_most = self.grow_files(wanted)?;
         }
-        for account in self.accounts.iter_mut().take(FIRST_OWN).flatten() {
-            let kind = account.engine.kind();
-            if kind == EngineKind::Resident || account.ram == share {
-                continue;
+        // Who loses goes first, so that the sum never exceeds the budget.
+        for loses in [true, false] {
+            for &(tag, share) in &shares {
+                let Some(Some(account)) = self.accounts.get_mut(tag) else {
+                    continue;
+                };
+                if account.ram == share || (share < account.ram) != loses {
+                    continue;
+                }
+                account.ram = share;
+                account.promisable = promisable(account.engine.kind(), share, percent);
+                account.engine.set_budget(EngineBudget { ram: share });
             }
-            account.ram = share;
-            account.promisable = promisable(kind, share, percent);
-            account.engine.set_budget(EngineBudget { ram: share });
         }
         Ok(())
     }

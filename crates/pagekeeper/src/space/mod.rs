@@ -15,6 +15,7 @@
 //! | [`files`] | page files one by one, figures of the whole process |
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
+//! | [`shares`] | how engines share one budget |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
 
 mod allocate;
@@ -31,6 +32,7 @@ mod offer;
 mod query;
 mod reset;
 mod resident;
+mod shares;
 mod status;
 mod watch;
 
@@ -52,8 +54,8 @@ use crate::settings::Settings;
 
 pub use attributes::PageAttributes;
 pub use by_address::AddressLimits;
-pub use files::PageFileInfo;
 pub use degraded::Degraded;
+pub use files::PageFileInfo;
 pub use status::SpaceStatus;
 
 /// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same

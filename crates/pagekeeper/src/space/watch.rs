@@ -97,7 +97,10 @@ impl Shared {
             }
         }
         let available = {
-            let core = self.core();
+            let mut core = self.core();
+            if core.ledger.follow_use() {
+                core.refresh_limit();
+            }
             let account = core.model.commit_account();
             (account.available(), account.limit())
         };

@@ -348,6 +348,11 @@ impl Engine for MappedEngine {
         self.core.balance_now();
     }
 
+    fn unmovable(&self) -> PageCount {
+        let account = &self.core.book().account;
+        PageCount::new(account.anonymous_committed + account.locked)
+    }
+
     fn overhead(&self) -> ByteCount {
         let records = self.core.book().record_bytes();
         ByteCount::new(records + size_of::<Core>() as u64)
