@@ -1,0 +1,126 @@
+//! Types and numbers are those of Windows, as the `windows-sys` crate knows them from its metadata.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use pagekeeper_win32::{constants, types};
+use windows_sys::Win32::Foundation as foundation;
+use windows_sys::Win32::System::Diagnostics::Debug as debug;
+use windows_sys::Win32::System::Memory as memory;
+use windows_sys::Win32::System::ProcessStatus as status;
+use windows_sys::Win32::System::SystemInformation as information;
+use windows_sys::Win32::System::SystemServices as services;
+
+/// Same size, same alignment, and the fields at the same offsets (ours on the left where the name differs).
+macro_rules! same_layout {
+    ($module:ident, $name:ident: $($ours:ident $(= $theirs:ident)?),* $(,)?) => {
+        assert_eq!(size_of::<types::$name>(), size_of::<$module::$name>(), stringify!($name));
+        assert_eq!(align_of::<types::$name>(), align_of::<$module::$name>(), stringify!($name));
+        $(same_layout!(@field $module, $name, $ours $(, $theirs)?);)*
+    };
+    (@field $module:ident, $name:ident, $field:ident) => {
+        same_layout!(@field $module, $name, $field, $field);
+    };
+    (@field $module:ident, $name:ident, $ours:ident, $theirs:ident) => {
+        assert_eq!(
+            offset_of!(types::$name, $ours),
+            offset_of!($module::$name, $theirs),
+            "{}.{}", stringify!($name), stringify!($ours)
+        );
+    };
+}
+
+#[test]
+fn structures_have_the_layout_of_windows() {
+    same_layout!(memory, MEMORY_BASIC_INFORMATION: BaseAddress, AllocationBase, AllocationProtect, PartitionId,
+        RegionSize, State, Protect, Type);
+    same_layout!(memory, WIN32_MEMORY_RANGE_ENTRY: VirtualAddress, NumberOfBytes);
+    same_layout!(information, SYSTEM_INFO: dwPageSize, lpMinimumApplicationAddress, lpMaximumApplicationAddress,
+        dwActiveProcessorMask, dwNumberOfProcessors, dwProcessorType, dwAllocationGranularity, wProcessorLevel,
+        wProcessorRevision);
+    same_layout!(information, MEMORYSTATUSEX: dwLength, dwMemoryLoad, ullTotalPhys, ullAvailPhys, ullTotalPageFile,
+        ullAvailPageFile, ullTotalVirtual, ullAvailVirtual, ullAvailExtendedVirtual);
+    same_layout!(information, MEMORYSTATUS: dwLength, dwMemoryLoad, dwTotalPhys, dwAvailPhys, dwTotalPageFile,
+        dwAvailPageFile, dwTotalVirtual, dwAvailVirtual);
+    same_layout!(status, PERFORMANCE_INFORMATION: cb, CommitTotal, CommitLimit, CommitPeak, PhysicalTotal,
+        PhysicalAvailable, SystemCache, KernelTotal, KernelPaged, KernelNonpaged, PageSize, HandleCount, ProcessCount,
+        ThreadCount);
+    same_layout!(status, PROCESS_MEMORY_COUNTERS_EX: cb, PageFaultCount, PeakWorkingSetSize, WorkingSetSize,
+        QuotaPeakPagedPoolUsage, QuotaPagedPoolUsage, QuotaPeakNonPagedPoolUsage, QuotaNonPagedPoolUsage, PagefileUsage,
+        PeakPagefileUsage, PrivateUsage);
+    assert_eq!(
+        types::PROCESS_MEMORY_COUNTERS_SIZE,
+        size_of::<status::PROCESS_MEMORY_COUNTERS>()
+    );
+    same_layout!(status, PSAPI_WORKING_SET_EX_INFORMATION: VirtualAddress, VirtualAttributes);
+    same_layout!(status, ENUM_PAGE_FILE_INFORMATION: cb, Reserved, TotalSize, TotalInUse, PeakUsage);
+    same_layout!(memory, MEM_ADDRESS_REQUIREMENTS: LowestStartingAddress, HighestEndingAddress, Alignment);
+    assert_eq!(size_of::<types::MEM_EXTENDED_PARAMETER>(), size_of::<memory::MEM_EXTENDED_PARAMETER>());
+    same_layout!(debug, EXCEPTION_RECORD: ExceptionCode, ExceptionFlags, ExceptionRecord, ExceptionAddress,
+        NumberParameters, ExceptionInformation);
+    same_layout!(debug, EXCEPTION_POINTERS: ExceptionRecord, ContextRecord);
+    // Only the alignment is ours: Windows' metadata does not say 16 for all of them.
+    assert_eq!(size_of::<types::CONTEXT>(), size_of::<debug::CONTEXT>());
+    macro_rules! context {
+        ($($ours:ident $(= $theirs:ident)?),* $(,)?) => {
+            $(same_layout!(@field debug, CONTEXT, $ours $(, $theirs)?);)*
+        };
+    }
+    context!(Home = P1Home, ContextFlags, MxCsr, SegCs, SegDs, SegEs, SegFs, SegGs, SegSs, EFlags, Dr = Dr0, Rax, Rcx,
+        Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15, Rip, FltSave = Anonymous, VectorRegister,
+        VectorControl, DebugControl, LastBranchToRip, LastBranchFromRip, LastExceptionToRip, LastExceptionFromRip);
+}
+
+/// Each constant of ours with Windows' value of that name.
+macro_rules! same_numbers {
+    ($seen:ident; $($module:ident: $($name:ident),+ $(,)?;)+) => {
+        $($(
+            assert_eq!(
+                constants::$name as u32, $module::$name as u32, "{}", stringify!($name)
+            );
+            $seen.push(stringify!($name));
+        )+)+
+    };
+}
+
+#[test]
+fn numbers_are_those_of_windows() {
+    let mut seen: Vec<&str> = Vec::new();
+    same_numbers! { seen;
+        foundation: FALSE, TRUE, ERROR_SUCCESS, ERROR_FILE_NOT_FOUND, ERROR_ACCESS_DENIED, ERROR_INVALID_HANDLE,
+            ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_BAD_LENGTH, ERROR_GEN_FAILURE, ERROR_NOT_SUPPORTED,
+            ERROR_INVALID_PARAMETER, ERROR_DISK_FULL, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_LOCKED, ERROR_BUSY,
+            ERROR_ALREADY_EXISTS, ERROR_BAD_EXE_FORMAT, ERROR_NO_MORE_ITEMS, ERROR_PARTIAL_COPY, ERROR_INVALID_ADDRESS,
+            ERROR_NOACCESS, ERROR_SWAPERROR, ERROR_STACK_OVERFLOW, ERROR_FILE_INVALID, ERROR_MAPPED_ALIGNMENT,
+            ERROR_USER_MAPPED_FILE, ERROR_PRIVILEGE_NOT_HELD, ERROR_NO_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,
+            ERROR_PAGEFILE_QUOTA, ERROR_COMMITMENT_LIMIT, ERROR_NOT_ENOUGH_QUOTA, STATUS_GUARD_PAGE_VIOLATION,
+            STATUS_ACCESS_VIOLATION, STATUS_IN_PAGE_ERROR, STATUS_NO_MEMORY, STATUS_NONCONTINUABLE_EXCEPTION,
+            STATUS_STACK_OVERFLOW;
+        memory: MEM_COMMIT, MEM_RESERVE, MEM_REPLACE_PLACEHOLDER, MEM_RESERVE_PLACEHOLDER, MEM_RESET, MEM_RESET_UNDO,
+            MEM_LARGE_PAGES, MEM_PRESERVE_PLACEHOLDER, MEM_DECOMMIT, MEM_RELEASE, MEM_FREE, MEM_PRIVATE, MEM_MAPPED,
+            MEM_IMAGE, PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY, PAGE_EXECUTE, PAGE_EXECUTE_READ,
+            PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY, PAGE_GUARD, PAGE_NOCACHE, PAGE_WRITECOMBINE,
+            PAGE_TARGETS_INVALID, PAGE_TARGETS_NO_UPDATE, QUOTA_LIMITS_HARDWS_MIN_ENABLE,
+            QUOTA_LIMITS_HARDWS_MIN_DISABLE, QUOTA_LIMITS_HARDWS_MAX_ENABLE, QUOTA_LIMITS_HARDWS_MAX_DISABLE,
+            MemExtendedParameterInvalidType, MemExtendedParameterAddressRequirements, MemExtendedParameterNumaNode,
+            MemExtendedParameterPartitionHandle, MemExtendedParameterUserPhysicalHandle,
+            MemExtendedParameterAttributeFlags, VmOfferPriorityVeryLow, VmOfferPriorityLow, VmOfferPriorityBelowNormal,
+            VmOfferPriorityNormal, LowMemoryResourceNotification, HighMemoryResourceNotification;
+        services: MEM_TOP_DOWN, MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_COALESCE_PLACEHOLDERS;
+        information: PROCESSOR_ARCHITECTURE_AMD64;
+    }
+    // Numbers that the metadata lacks or has under another name, from Microsoft's documentation.
+    let documented = [
+        ("EXCEPTION_NONCONTINUABLE", 1),
+        ("EXCEPTION_MAXIMUM_PARAMETERS", 15),
+        ("EXCEPTION_EXECUTE_HANDLER", 1),
+        ("EXCEPTION_CONTINUE_SEARCH", 0),
+        ("EXCEPTION_CONTINUE_EXECUTION", 0xFFFF_FFFF),
+        ("PROCESSOR_AMD_X8664", 8664),
+    ];
+    for (name, value) in constants::ALL {
+        let known = documented
+            .iter()
+            .any(|(other, number)| other == name && number == value);
+        assert!(known || seen.contains(name), "{name} is compared with nothing");
+    }
+}

@@ -1,0 +1,194 @@
+//! The C programs of `tests/c` and `examples/c`, built with `cc` against the kept headers, linked with the shared library and
+//! with the static one, run with every engine.
+//!
+//! `tests/c/engine-differences.txt` lists rows that an engine answers otherwise, each with its reason; every other line must be
+//! the expected one. A listed row that comes out right on its engine fails: the list says what is, not what was.
+
+mod libraries;
+mod programs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use libraries::{Link, WARNINGS, compile, link};
+use programs::{Program, conformance, crate_folder, equal, examples, row_of, run};
+
+/// A row that one engine answers otherwise.
+struct Difference {
+    engine: String,
+    row: String,
+}
+
+fn known_differences() -> Vec<Difference> {
+    let path = crate_folder().join("tests/c/engine-differences.txt");
+    let text = fs::read_to_string(path).expect("the list of differences");
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let (what, reason) = line.split_once(" | ").expect("engine, row and reason");
+            assert!(!reason.trim().is_empty(), "{what}: no reason");
+            let (engine, row) = what.split_once(' ').expect("an engine and a row");
+            Difference {
+                engine: engine.to_owned(),
+                row: row.trim().to_owned(),
+            }
+        })
+        .collect()
+}
+
+fn all_programs() -> Vec<Program> {
+    let mut all = conformance();
+    all.extend(examples());
+    all
+}
+
+/// The object files, compiled once for all runs of this process.
+fn objects() -> &'static [(Program, PathBuf)] {
+    static OBJECTS: OnceLock<(tempfile::TempDir, Vec<(Program, PathBuf)>)> = OnceLock::new();
+    let (_, objects) = OBJECTS.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let compiled = all_programs()
+            .into_iter()
+            .map(|program| {
+                let object = folder.path().join(format!("{}.o", program.name));
+                compile("cc", &["-std=c11"], &program.source, &object);
+                (program, object)
+            })
+            .collect();
+        (folder, compiled)
+    });
+    objects
+}
+
+/// Complaints about one program's lines.
+fn compare(program: &Program, engine: &str, printed: &[String], complaints: &mut Vec<String>) {
+    let known = known_differences();
+    let is_known = |line: &str| {
+        let row = row_of(line).unwrap_or(&program.name);
+        known
+            .iter()
+            .any(|difference| difference.engine == engine && difference.row == row)
+    };
+    let count = program.expected.len().max(printed.len());
+    for number in 0..count {
+        let expected = program.expected.get(number).map_or("", String::as_str);
+        let got = printed.get(number).map_or("", String::as_str);
+        match (equal(expected, got), is_known(expected)) {
+            (true, false) | (false, true) => {}
+            (true, true) => complaints.push(format!(
+                "{}: listed as different with {engine}, but right:\n    {expected}",
+                program.name
+            )),
+            (false, false) => complaints.push(format!(
+                "{}:\n    rule {expected}\n    got  {got}",
+                program.name
+            )),
+        }
+    }
+}
+
+/// Runs everything linked in one way with one engine.
+fn run_all(how: Link, engine: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut complaints = Vec::new();
+    for (program, object) in objects() {
+        let binary = folder.path().join(&program.name);
+        link("cc", how, object, &binary);
+        let mut command = Command::new(&binary);
+        clean_environment(&mut command, folder.path());
+        command
+            .args(&program.arguments)
+            .env("PAGEKEEPER_ENGINE", engine)
+            .envs(program.environment.iter().cloned());
+        let (printed, ended) = run(&mut command);
+        compare(program, engine, &printed, &mut complaints);
+        complaints.extend(ended.map(|how| format!("{}: {how}", program.name)));
+        // A program linked with the static library is large.
+        let _ = fs::remove_file(&binary);
+    }
+    assert!(
+        complaints.is_empty(),
+        "{} differences with {engine}:\n{}\n",
+        complaints.len(),
+        complaints.join("\n")
+    );
+}
+
+/// Settings of whoever runs the tests stay out of them.
+fn clean_environment(command: &mut Command, folder: &Path) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PAGEKEEPER_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder);
+}
+
+#[test]
+fn shared_mapped() {
+    run_all(Link::Shared, "mapped");
+}
+
+#[test]
+fn shared_inline() {
+    run_all(Link::Shared, "inline");
+}
+
+#[test]
+fn shared_resident() {
+    run_all(Link::Shared, "resident");
+}
+
+#[test]
+fn static_mapped() {
+    run_all(Link::Static, "mapped");
+}
+
+#[test]
+fn static_inline() {
+    run_all(Link::Static, "inline");
+}
+
+#[test]
+fn static_resident() {
+    run_all(Link::Static, "resident");
+}
+
+/// The one line of the documentation builds the ten-line program, as C and as C++.
+#[test]
+fn the_first_program_builds_with_the_one_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let first = crate_folder().join("../../examples/c/first.c");
+    let expected = fs::read_to_string(first.with_extension("expected")).expect("its lines");
+    let plus = folder.path().join("first.cpp");
+    fs::copy(&first, &plus).expect("copied");
+    for (compiler, standard, source) in
+        [("cc", "-std=c11", &first), ("c++", "-std=c++17", &plus)]
+    {
+        let binary = folder.path().join("first");
+        let libraries = libraries::folder();
+        let built = Command::new(compiler)
+            .args([standard, "-I"])
+            .arg(crate_folder().join("include"))
+            .args(WARNINGS)
+            .arg(source)
+            .arg("-L")
+            .arg(&libraries)
+            .arg("-lpagekeeper_win32")
+            .arg(format!("-Wl,-rpath,{}", libraries.display()))
+            .arg("-o")
+            .arg(&binary)
+            .output()
+            .expect("a compiler");
+        assert!(
+            built.status.success(),
+            "{compiler}: {}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        let (printed, ended) = run(&mut Command::new(&binary));
+        assert_eq!(ended, None);
+        assert_eq!(printed.join("\n"), expected.trim_end(), "{compiler}");
+    }
+}
