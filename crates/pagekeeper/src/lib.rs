@@ -42,7 +42,6 @@ mod resident;
 mod settings;
 mod space;
 mod statistics;
-mod with_resident;
 
 pub use allocator::PagedAllocator;
 pub use engine::{EngineKind, Residence};

@@ -10,17 +10,23 @@
 
 #![allow(unsafe_code, reason = "UNSAFETY: takes ranges by address")]
 
+use core::ops::RangeBounds;
+
+use pagekeeper_model::Refusal;
 use pagekeeper_sys::Errno;
 use pagekeeper_units::{ByteCount, PageNumber, PageRange};
 
 use crate::engine::inline::pin::{PinRefused, Pinned, Share, Stretch, Want, first_stretch};
 use crate::error::{EngineError, Error};
+use crate::reservation::Reservation;
+
+const OPERATION: &str = "hold in memory";
 
 /// Runs `with` while `bytes` are in RAM and stay there.
 ///
 /// # Errors
-/// [`Error::Engine`]: `LockedTooMuch` where the budget cannot spare so much, `EFAULT` for pages that may not be read,
-/// `EIO` for pages that could not be read back.
+/// [`Error::Refused`]: `NotAccessible` for pages that are not committed or may not be read. [`Error::Engine`]:
+/// `LockedTooMuch` where the budget cannot spare so much, `EIO` for pages that could not be read back.
 ///
 /// ```
 /// let bytes = [1, 2, 3];
@@ -36,7 +42,7 @@ pub fn with_resident<R>(bytes: &[u8], with: impl FnOnce(&[u8]) -> R) -> Result<R
 /// The same for memory that will be written to.
 ///
 /// # Errors
-/// As [`with_resident`]; `EFAULT` also for pages that may not be written.
+/// As [`with_resident`]; `NotAccessible` also for pages that may not be written.
 pub fn with_resident_mut<R>(
     bytes: &mut [u8],
     with: impl FnOnce(&mut [u8]) -> R,
@@ -82,17 +88,18 @@ impl Resident {
         if length == 0 || !crate::registry::has_inline() || crate::fork::is_child() {
             return Ok(Self { _parts: parts });
         }
-        let error = |cause| Error::Engine {
-            operation: "hold in memory",
-            address: start.addr() as u64,
-            size: ByteCount::new(length as u64),
+        let (address, size) = (start.addr() as u64, ByteCount::new(length as u64));
+        let failed = |cause| Error::Engine {
+            operation: OPERATION,
+            address,
+            size,
             cause,
         };
-        let kernel = |errno| {
-            error(EngineError::Kernel {
-                call: "with_resident",
-                errno,
-            })
+        let forbidden = |page| Error::Refused {
+            operation: OPERATION,
+            address,
+            size,
+            refusal: Refusal::NotAccessible { page },
         };
         let last = start.addr().saturating_add(length - 1);
         let end = PageNumber::containing(last as u64).get() + 1;
@@ -100,19 +107,69 @@ impl Resident {
         while at.get() < end {
             let rest = PageRange::between(at, PageNumber::new(end));
             match first_stretch(rest, want) {
-                Stretch::Forbidden => return Err(kernel(Errno::FAULT)),
+                Stretch::Forbidden => return Err(forbidden(at)),
                 Stretch::Foreign(count) => at = at.plus(count),
                 Stretch::Inline { count, .. } => {
                     let pinned = Pinned::new(PageRange::new(at, count), want, Share::Program);
                     parts.push(pinned.map_err(|refused| match refused {
-                        PinRefused::Busy => error(EngineError::LockedTooMuch),
-                        PinRefused::Forbidden => kernel(Errno::FAULT),
-                        PinRefused::Lost => kernel(Errno::IO),
+                        PinRefused::Busy => failed(EngineError::LockedTooMuch),
+                        PinRefused::Forbidden => forbidden(at),
+                        PinRefused::Lost => failed(EngineError::Kernel {
+                            call: "read",
+                            errno: Errno::IO,
+                        }),
                     })?);
                     at = at.plus(count);
                 }
             }
         }
         Ok(Self { _parts: parts })
+    }
+}
+
+impl Reservation {
+    /// Runs `work` with the pages that the bytes of `range` (offsets from the base) touch in RAM and kept there: the kernel
+    /// may be given pointers to them in any way; to write through, where all of them may be written to. `work` gets the
+    /// address of the first byte and the length.
+    ///
+    /// # Errors
+    /// As [`with_resident`]; `LeavesAllocation` for a range that does not lie in the reservation. `work` has not run then.
+    ///
+    /// ```
+    /// use pagekeeper::{ByteCount, Protection, Space};
+    /// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+    /// let reservation = space.reserve(ByteCount::mib(1)).build()?;
+    /// reservation.commit(.., Protection::READ_WRITE)?;
+    /// let length = reservation.with_resident(100..300, |address, length| {
+    ///     assert!(!address.is_null());
+    ///     length
+    /// })?;
+    /// assert_eq!(length, 200);
+    /// # Ok::<(), pagekeeper::Error>(())
+    /// ```
+    pub fn with_resident<R>(
+        &self,
+        range: impl RangeBounds<u64>,
+        work: impl FnOnce(*mut u8, usize) -> R,
+    ) -> Result<R, Error> {
+        let (address, size) = self.part(range);
+        let pages = PageRange::touched_by(address, size).unwrap_or_default();
+        if !self.pages().covers(pages) {
+            return Err(Error::Refused {
+                operation: OPERATION,
+                address,
+                size: ByteCount::new(size),
+                refusal: Refusal::LeavesAllocation {
+                    allocation: self.pages(),
+                },
+            });
+        }
+        let offset = address - self.pages().address();
+        let (first, length) = (self.base().wrapping_add(offset as usize), size as usize);
+        let _held = match Resident::for_writing(first, length) {
+            Err(Error::Refused { .. }) => Resident::for_reading(first, length)?,
+            held => held?,
+        };
+        Ok(work(first, length))
     }
 }

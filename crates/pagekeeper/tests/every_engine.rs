@@ -18,8 +18,8 @@ use pagekeeper::{
     Settings, Space,
 };
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, next, run_again_with, seed, space, words,
-    write_page,
+    PAGE, check_page, child_engine, committed, in_child, in_child_with, inline_works, next, seed,
+    space, words, write_page,
 };
 
 /// Runs `test` with each engine that can run here.
@@ -341,11 +341,7 @@ fn random_changes_against_a_shadow() {
 
 #[test]
 fn a_wrong_access_kills_by_sigsegv_on_every_engine() {
-    if is_child() {
-        let engine: EngineKind = std::env::var("ENGINE")
-            .expect("set")
-            .parse()
-            .expect("a name");
+    if let Some(engine) = child_engine() {
         let space = small(engine);
         let reservation = committed(&space, ByteCount::kib(64));
         reservation
@@ -356,10 +352,7 @@ fn a_wrong_access_kills_by_sigsegv_on_every_engine() {
         return;
     }
     on_every_engine(|engine| {
-        let (status, text) = run_again_with(
-            "a_wrong_access_kills_by_sigsegv_on_every_engine",
-            &[("ENGINE", engine.name())],
-        );
+        let (status, text) = in_child(engine, "a_wrong_access_kills_by_sigsegv_on_every_engine");
         assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
         assert!(
             text.contains("write at 0x") && text.contains("committed, READONLY"),
@@ -370,11 +363,7 @@ fn a_wrong_access_kills_by_sigsegv_on_every_engine() {
 
 #[test]
 fn nothing_is_left_behind_by_kill() {
-    if is_child() {
-        let engine: EngineKind = std::env::var("ENGINE")
-            .expect("set")
-            .parse()
-            .expect("a name");
+    if let Some(engine) = child_engine() {
         let space = small(engine);
         let reservation = committed(&space, ByteCount::mib(32));
         for page in 0..8192 {
@@ -385,19 +374,17 @@ fn nothing_is_left_behind_by_kill() {
         return;
     }
     let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-    for engine in ["mapped", "inline"] {
-        if engine == "inline" && !inline_works() {
-            continue;
-        }
+    on_every_engine(|engine| {
         let place = folder.path().to_string_lossy().into_owned();
-        let (status, text) = run_again_with(
+        let (status, text) = in_child_with(
+            engine,
             "nothing_is_left_behind_by_kill",
-            &[("ENGINE", engine), ("TMPDIR", &place)],
+            &[("TMPDIR", &place)],
         );
         assert_eq!(status.signal(), Some(libc::SIGKILL), "{text}");
         let left: Vec<_> = std::fs::read_dir(folder.path()).expect("there").collect();
         assert!(left.is_empty(), "{left:?}");
-    }
+    });
 }
 
 #[test]
@@ -430,11 +417,7 @@ fn bad_settings_are_refused_with_what_to_change() {
 
 #[test]
 fn closing_every_descriptor_loses_nothing() {
-    if is_child() {
-        let engine: EngineKind = std::env::var("ENGINE")
-            .expect("set")
-            .parse()
-            .expect("a name");
+    if let Some(engine) = child_engine() {
         let space = small(engine);
         let reservation = committed(&space, ByteCount::mib(32));
         for page in 0..8192 {
@@ -459,10 +442,7 @@ fn closing_every_descriptor_loses_nothing() {
         return;
     }
     on_every_engine(|engine| {
-        let (status, text) = run_again_with(
-            "closing_every_descriptor_loses_nothing",
-            &[("ENGINE", engine.name())],
-        );
+        let (status, text) = in_child(engine, "closing_every_descriptor_loses_nothing");
         assert!(
             status.success() && text.contains("nothing lost"),
             "{engine}: {text}"
@@ -472,11 +452,7 @@ fn closing_every_descriptor_loses_nothing() {
 
 #[test]
 fn switched_off_features_have_twins_and_inline_says_what_it_lacks() {
-    if is_child() {
-        let engine: EngineKind = std::env::var("ENGINE")
-            .expect("set")
-            .parse()
-            .expect("a name");
+    if let Some(engine) = child_engine() {
         match Space::builder()
             .ram(ByteCount::mib(8))
             .engine(engine)
@@ -516,9 +492,10 @@ fn switched_off_features_have_twins_and_inline_says_what_it_lacks() {
         if engine == EngineKind::Inline && !inline {
             continue;
         }
-        let (status, text) = run_again_with(
+        let (status, text) = in_child_with(
+            engine,
             "switched_off_features_have_twins_and_inline_says_what_it_lacks",
-            &[("ENGINE", engine.name()), ("PAGEKEEPER_DISABLE", disabled)],
+            &[("PAGEKEEPER_DISABLE", disabled)],
         );
         assert!(
             status.success() && text.contains(expected),

@@ -7,10 +7,9 @@
 
 mod support;
 
-use pagekeeper::{ByteCount, EngineKind, Protection, Space};
+use pagekeeper::{ByteCount, EngineKind, Protection, Refusal, Space};
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, next, run_again, seed, space, words,
-    write_page,
+    PAGE, alone, check_page, committed, inline_works, next, seed, space, words, write_page,
 };
 
 const INLINE: EngineKind = EngineKind::Inline;
@@ -56,54 +55,48 @@ fn neighbours_in_one_extent_keep_to_themselves() {
 
 #[test]
 fn locked_memory_is_dropped_all_the_same() {
-    if !inline_works() {
-        return;
-    }
-    if !is_child() {
-        let (status, text) = run_again("locked_memory_is_dropped_all_the_same");
-        assert!(status.success(), "{text}");
-        return;
-    }
-    let space = space(INLINE, ByteCount::mib(1));
-    let reservation = committed(&space, ByteCount::mib(2));
-    for page in 0..20 {
-        write_page(&reservation, page, 1);
-    }
-    // SAFETY: locks this process's memory; refused for an ordinary user with little room, which is told.
-    if unsafe { libc::mlockall(libc::MCL_CURRENT) } != 0 {
-        println!("skipped, because mlockall is refused");
-        return;
-    }
-    reservation.decommit(..20 * PAGE as u64).expect("inside");
-    reservation
-        .commit(..20 * PAGE as u64, Protection::READ_WRITE)
-        .expect("room");
-    for page in 0..20 {
+    alone("locked_memory_is_dropped_all_the_same", || {
+        let space = space(INLINE, ByteCount::mib(1));
+        let reservation = committed(&space, ByteCount::mib(2));
+        for page in 0..20 {
+            write_page(&reservation, page, 1);
+        }
+        // SAFETY: locks this process's memory; refused for an ordinary user with little room, which is told.
+        if unsafe { libc::mlockall(libc::MCL_CURRENT) } != 0 {
+            println!("skipped, because mlockall is refused");
+            return;
+        }
+        reservation.decommit(..20 * PAGE as u64).expect("inside");
+        reservation
+            .commit(..20 * PAGE as u64, Protection::READ_WRITE)
+            .expect("room");
+        for page in 0..20 {
+            assert!(
+                words(&reservation, page).iter().all(|word| *word == 0),
+                "page {page}"
+            );
+        }
+        for page in 0..512 {
+            write_page(&reservation, page, 2);
+        }
+        for page in 0..512 {
+            check_page(&reservation, page, 2);
+        }
+        assert!(space.status().total.peak.bytes() <= ByteCount::mib(1));
+        // SAFETY: from now on everything new would be locked and filled.
+        assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
+        let refused = Space::builder()
+            .ram(ByteCount::mib(1))
+            .engine(INLINE)
+            .build();
         assert!(
-            words(&reservation, page).iter().all(|word| *word == 0),
-            "page {page}"
+            refused
+                .err()
+                .is_some_and(|error| error.to_string().contains("mlockall"))
         );
-    }
-    for page in 0..512 {
-        write_page(&reservation, page, 2);
-    }
-    for page in 0..512 {
-        check_page(&reservation, page, 2);
-    }
-    assert!(space.status().total.peak.bytes() <= ByteCount::mib(1));
-    // SAFETY: from now on everything new would be locked and filled.
-    assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
-    let refused = Space::builder()
-        .ram(ByteCount::mib(1))
-        .engine(INLINE)
-        .build();
-    assert!(
-        refused
-            .err()
-            .is_some_and(|error| error.to_string().contains("mlockall"))
-    );
-    // SAFETY: undoes it.
-    unsafe { libc::munlockall() };
+        // SAFETY: undoes it.
+        unsafe { libc::munlockall() };
+    });
 }
 
 #[test]
@@ -262,8 +255,30 @@ fn held_memory_can_be_given_to_bare_system_calls() {
     let too_much = reservation.with_resident(.., |_, _| ());
     assert!(too_much.is_err(), "four times the budget");
     reservation.decommit(bytes(9)).expect("inside");
+    let refused = reservation.with_resident(bytes(9), |_, _| ());
     assert!(
-        reservation.with_resident(bytes(9), |_, _| ()).is_err(),
+        matches!(
+            refused.expect_err("not committed").refusal(),
+            Some(Refusal::NotAccessible { .. })
+        ),
         "not committed"
+    );
+    // Held for writing where that may be, else for reading.
+    reservation
+        .protect(bytes(3), Protection::READ_ONLY)
+        .expect("committed");
+    reservation.trim(bytes(3));
+    let written = reservation.with_resident(bytes(3), |address, length| {
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_write, pipe[1], address, length) }
+    });
+    assert_eq!(written.expect("readable"), PAGE as i64);
+    let past = reservation.with_resident(bytes(1024), |_, _| ());
+    assert!(
+        matches!(
+            past.expect_err("past the end").refusal(),
+            Some(Refusal::LeavesAllocation { .. })
+        ),
+        "past the end"
     );
 }

@@ -13,8 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use pagekeeper::{ByteCount, EngineKind, PagedVec, Protection, Residence, Space};
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, next, run_again, seed, space, words,
-    write_page,
+    PAGE, alone, check_page, committed, inline_works, next, seed, space, words, write_page,
 };
 
 const INLINE: EngineKind = EngineKind::Inline;
@@ -397,88 +396,82 @@ fn a_budget_that_shrinks_is_kept_and_one_that_grows_is_used() {
 #[test]
 fn damaged_bytes_in_the_page_file_are_an_in_page_error_and_never_other_data() {
     use pagekeeper::{ExceptionKind, Handled};
-    if !inline_works() {
-        return;
-    }
-    if !is_child() {
-        // In a process of its own: it damages every page file that it finds open.
-        let (status, text) =
-            run_again("damaged_bytes_in_the_page_file_are_an_in_page_error_and_never_other_data");
-        assert!(status.success(), "{text}");
-        return;
-    }
-    let space = space(INLINE, ByteCount::kib(512));
-    let reservation = committed(&space, ByteCount::mib(4));
-    let mut state = 4711;
-    for page in 0..1024 {
-        words(&reservation, page)[0] = page as u64;
-        for word in &mut words(&reservation, page)[1..] {
-            *word = next(&mut state);
+    // In a process of its own: it damages every page file that it finds open.
+    const TEST: &str = "damaged_bytes_in_the_page_file_are_an_in_page_error_and_never_other_data";
+    alone(TEST, || {
+        let space = space(INLINE, ByteCount::kib(512));
+        let reservation = committed(&space, ByteCount::mib(4));
+        let mut state = 4711;
+        for page in 0..1024 {
+            words(&reservation, page)[0] = page as u64;
+            for word in &mut words(&reservation, page)[1..] {
+                *word = next(&mut state);
+            }
         }
-    }
-    // Every page file that this process has open gets its bytes flipped, through a descriptor of our own.
-    let mut flipped = 0;
-    let mut seen = std::collections::HashSet::new();
-    for entry in std::fs::read_dir("/proc/self/fd")
-        .expect("descriptors")
-        .flatten()
-    {
-        let Ok(target) = std::fs::read_link(entry.path()) else {
-            continue;
-        };
-        if !target.to_string_lossy().ends_with("(deleted)") {
-            continue;
+        // Every page file that this process has open gets its bytes flipped, through a descriptor of our own.
+        let mut flipped = 0;
+        let mut seen = std::collections::HashSet::new();
+        for entry in std::fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .flatten()
+        {
+            let Ok(target) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
+            if !target.to_string_lossy().ends_with("(deleted)") {
+                continue;
+            }
+            let Ok(file) = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(entry.path())
+            else {
+                continue;
+            };
+            let metadata = file.metadata().expect("open");
+            // A file may be open twice; flipping twice would mend it.
+            if !metadata.is_file() || !seen.insert(metadata.ino()) {
+                continue;
+            }
+            let length = metadata.len();
+            for slot in 0..length / PAGE as u64 {
+                let mut byte = [0];
+                let at = slot * PAGE as u64 + 1000;
+                file.read_exact_at(&mut byte, at).expect("readable");
+                file.write_all_at(&[byte[0] ^ 0x40], at).expect("writable");
+                flipped += 1;
+            }
+            file.sync_all().expect("written");
         }
-        let Ok(file) = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open(entry.path())
-        else {
-            continue;
-        };
-        let metadata = file.metadata().expect("open");
-        // A file may be open twice; flipping twice would mend it.
-        if !metadata.is_file() || !seen.insert(metadata.ino()) {
-            continue;
+        assert!(flipped > 100, "the page file was found");
+        let lost = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = lost.clone();
+        let by_fault = space.clone();
+        space.on_exception(move |exception| {
+            if let ExceptionKind::InPageError(None) = exception.kind {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let page = exception.address & !0xFFF;
+                // What is lost can only be given up.
+                // SAFETY: the page is read word by word, through no reference that outlives the fault.
+                unsafe { by_fault.decommit_at(page, 1) }.expect("committed");
+                by_fault
+                    .commit_at(page, 1, Protection::READ_WRITE)
+                    .expect("room");
+                return Handled::Retry;
+            }
+            Handled::Pass
+        });
+        let mut zeros = 0;
+        for page in 0..1024 {
+            match words(&reservation, page)[0] {
+                0 if page != 0 => zeros += 1,
+                number => assert_eq!(number, page as u64, "wrong data"),
+            }
         }
-        let length = metadata.len();
-        for slot in 0..length / PAGE as u64 {
-            let mut byte = [0];
-            let at = slot * PAGE as u64 + 1000;
-            file.read_exact_at(&mut byte, at).expect("readable");
-            file.write_all_at(&[byte[0] ^ 0x40], at).expect("writable");
-            flipped += 1;
-        }
-        file.sync_all().expect("written");
-    }
-    assert!(flipped > 100, "the page file was found");
-    let lost = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counter = lost.clone();
-    let by_fault = space.clone();
-    space.on_exception(move |exception| {
-        if let ExceptionKind::InPageError(None) = exception.kind {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let page = exception.address & !0xFFF;
-            // What is lost can only be given up.
-            // SAFETY: the page is read word by word, through no reference that outlives the fault.
-            unsafe { by_fault.decommit_at(page, 1) }.expect("committed");
-            by_fault
-                .commit_at(page, 1, Protection::READ_WRITE)
-                .expect("room");
-            return Handled::Retry;
-        }
-        Handled::Pass
+        let lost = lost.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(lost > 100, "{lost} in-page errors");
+        assert!(zeros <= lost, "only what was reported is gone");
     });
-    let mut zeros = 0;
-    for page in 0..1024 {
-        match words(&reservation, page)[0] {
-            0 if page != 0 => zeros += 1,
-            number => assert_eq!(number, page as u64, "wrong data"),
-        }
-    }
-    let lost = lost.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(lost > 100, "{lost} in-page errors");
-    assert!(zeros <= lost, "only what was reported is gone");
 }
 
 #[test]

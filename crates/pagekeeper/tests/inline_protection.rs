@@ -15,7 +15,7 @@ use pagekeeper::{
     Access, ByteCount, EngineKind, ExceptionKind, Handled, Protection, RegionState, Space,
 };
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, run_again, space, words, write_page,
+    PAGE, check_page, committed, in_child, inline_works, is_child, space, words, write_page,
 };
 
 fn small() -> Space {
@@ -229,8 +229,10 @@ fn without_a_callback_the_process_dies_by_sigsegv_with_one_clear_line() {
         println!("survived");
         return;
     }
-    let (status, text) =
-        run_again("without_a_callback_the_process_dies_by_sigsegv_with_one_clear_line");
+    let (status, text) = in_child(
+        EngineKind::Inline,
+        "without_a_callback_the_process_dies_by_sigsegv_with_one_clear_line",
+    );
     assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
     assert!(
         text.contains("pagekeeper: access violation: write at 0x"),
@@ -256,7 +258,10 @@ fn a_fault_that_is_not_ours_still_kills_as_before() {
     if !inline_works() {
         return;
     }
-    let (status, text) = run_again("a_fault_that_is_not_ours_still_kills_as_before");
+    let (status, text) = in_child(
+        EngineKind::Inline,
+        "a_fault_that_is_not_ours_still_kills_as_before",
+    );
     assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
 }
 
@@ -294,7 +299,10 @@ fn a_forked_child_does_not_have_the_ranges_and_harms_nobody() {
     if !inline_works() {
         return;
     }
-    let (status, text) = run_again("a_forked_child_does_not_have_the_ranges_and_harms_nobody");
+    let (status, text) = in_child(
+        EngineKind::Inline,
+        "a_forked_child_does_not_have_the_ranges_and_harms_nobody",
+    );
     assert!(
         status.success() && text.contains("parent unharmed"),
         "{text}"

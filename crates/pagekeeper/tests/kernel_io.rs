@@ -16,10 +16,9 @@ use pagekeeper::{ByteCount, EngineKind};
 #[test]
 fn every_case_with_every_engine() {
     const CASE: &str = "PAGEKEEPER_CASE";
-    const ENGINE: &str = "PAGEKEEPER_CASE_ENGINE";
-    if let (Ok(case), Ok(engine)) = (std::env::var(CASE), std::env::var(ENGINE)) {
+    if let (Ok(case), Some(engine)) = (std::env::var(CASE), support::child_engine()) {
         let settings = Settings {
-            engine: engine.parse().expect("an engine"),
+            engine,
             size: ByteCount::mib(12),
             ram: ByteCount::mib(4),
             seconds: 1,
@@ -31,16 +30,14 @@ fn every_case_with_every_engine() {
         println!("{}", run(&settings).expect("every byte equal"));
         return;
     }
-    for (name, engine) in EngineKind::NAMES {
+    for (_, engine) in EngineKind::NAMES {
         if engine == EngineKind::Inline && !support::inline_works() {
             continue;
         }
         for (case, _) in CASES {
-            let (status, text) = support::run_again_with(
-                "every_case_with_every_engine",
-                &[(CASE, case), (ENGINE, name)],
-            );
-            assert!(status.success(), "{name}, {case}: {status}\n{text}");
+            let (status, text) =
+                support::in_child_with(engine, "every_case_with_every_engine", &[(CASE, case)]);
+            assert!(status.success(), "{engine}, {case}: {status}\n{text}");
         }
     }
 }

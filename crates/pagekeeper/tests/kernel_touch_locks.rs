@@ -10,18 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pagekeeper::{ByteCount, EngineKind, Protection, Reservation, Space};
+use support::alone;
 use touch_support::{PAGE, Paged, int};
-
-fn alone(test: &str, body: impl FnOnce()) {
-    if !support::inline_works() {
-        return;
-    }
-    if support::is_child() {
-        return body();
-    }
-    let (status, text) = support::run_again(test);
-    assert!(status.success(), "{test}: {status}\n{text}");
-}
 
 fn duration() -> Duration {
     Duration::from_secs(if std::env::var_os("PAGEKEEPER_LONG").is_some() {

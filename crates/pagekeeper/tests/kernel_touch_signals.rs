@@ -11,18 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use support::alone;
 use touch_support::{PAGE, Paged, int};
-
-fn alone(test: &str, body: impl FnOnce()) {
-    if !support::inline_works() {
-        return;
-    }
-    if support::is_child() {
-        return body();
-    }
-    let (status, text) = support::run_again(test);
-    assert!(status.success(), "{test}: {status}\n{text}");
-}
 
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 static SEEN_STACK: AtomicUsize = AtomicUsize::new(0);
@@ -146,7 +136,7 @@ fn a_one_shot_handler_runs_once_and_then_the_process_dies() {
         println!("twice");
         return;
     }
-    let (status, text) = support::run_again(name);
+    let (status, text) = support::in_child(pagekeeper::EngineKind::Inline, name);
     assert_eq!(status.signal(), Some(libc::SIGSEGV), "{text}");
     assert!(text.contains("once") && !text.contains("twice"), "{text}");
 }

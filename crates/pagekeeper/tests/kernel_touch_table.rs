@@ -149,7 +149,7 @@ fn a_checked_call_past_its_object_ends_the_program() {
         call!("__read_chk", 0, buffer, 100_usize, 99_usize);
         return;
     }
-    let (status, text) = support::run_again(TEST);
+    let (status, text) = support::in_child(pagekeeper::EngineKind::Inline, TEST);
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(libc::SIGABRT),

@@ -18,19 +18,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pagekeeper::{ByteCount, EngineKind, Protection, RegionState, Resident, Space};
+use support::alone;
 use touch_support::{Paged, errno, int};
-
-/// Runs `body` in a process of its own.
-fn alone(test: &str, body: impl FnOnce()) {
-    if !support::inline_works() {
-        return;
-    }
-    if support::is_child() {
-        return body();
-    }
-    let (status, text) = support::run_again(test);
-    assert!(status.success(), "{test}: {status}\n{text}");
-}
 
 fn size() -> usize {
     if std::env::var_os("PAGEKEEPER_LONG").is_some() {

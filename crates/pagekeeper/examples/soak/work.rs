@@ -8,8 +8,11 @@ use pagekeeper::{ByteCount, EngineError, Error, Refusal};
 
 use crate::world::{PAGE, State, WORDS, World};
 
-/// The operations: name, how often in a thousand, and what it does.
-pub(crate) const OPERATIONS: [(&str, u64, fn(&mut Worker)); 17] = [
+/// One kind of operation: its name, how often in a thousand, and what it does.
+type Operation = (&'static str, u64, fn(&mut Worker));
+
+/// All operations; the shares make a thousand.
+pub(crate) const OPERATIONS: [Operation; 17] = [
     ("load", 380, Worker::load),
     ("store", 250, Worker::store),
     ("fill a page", 80, Worker::fill),

@@ -101,18 +101,22 @@ pub(crate) fn inline_works() -> bool {
     }
 }
 
-/// Runs one test of this program again in a process of its own, with `PAGEKEEPER_CHILD` set; the test looks for that
-/// variable and then does what a process can do only once, such as dying.
-pub(crate) fn run_again(test: &str) -> (ExitStatus, String) {
-    run_again_with(test, &[])
+/// Runs one test of this program again in a process of its own, for an engine; the test asks [`child_engine`] and then does
+/// what a process can do only once, such as dying.
+pub(crate) fn in_child(engine: EngineKind, test: &str) -> (ExitStatus, String) {
+    in_child_with(engine, test, &[])
 }
 
 /// The same with variables for the child.
-pub(crate) fn run_again_with(test: &str, variables: &[(&str, &str)]) -> (ExitStatus, String) {
+pub(crate) fn in_child_with(
+    engine: EngineKind,
+    test: &str,
+    variables: &[(&str, &str)],
+) -> (ExitStatus, String) {
     let program = std::env::current_exe().expect("a path");
     let output = Command::new(program)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("PAGEKEEPER_CHILD", "1")
+        .env(CHILD, engine.name())
         .envs(variables.iter().copied())
         .output()
         .expect("the test program starts");
@@ -121,7 +125,28 @@ pub(crate) fn run_again_with(test: &str, variables: &[(&str, &str)]) -> (ExitSta
     (output.status, text)
 }
 
-/// Whether this is the child that [`run_again`] started.
+/// Names the engine in a child's environment.
+const CHILD: &str = "PAGEKEEPER_CHILD";
+
+/// The engine that [`in_child`] started this process for; `None` in the test itself.
+pub(crate) fn child_engine() -> Option<EngineKind> {
+    let name = std::env::var(CHILD).ok()?;
+    Some(name.parse().expect("an engine"))
+}
+
+/// Whether this is a child that [`in_child`] started.
 pub(crate) fn is_child() -> bool {
-    std::env::var_os("PAGEKEEPER_CHILD").is_some()
+    child_engine().is_some()
+}
+
+/// Runs `body`, which is about the inline engine, in a process of its own; the test passes if it does.
+pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+    if !inline_works() {
+        return;
+    }
+    if is_child() {
+        return body();
+    }
+    let (status, text) = in_child(EngineKind::Inline, test);
+    assert!(status.success(), "{test}: {status}\n{text}");
 }

@@ -156,8 +156,8 @@ impl Strings<'_> {
 /// A shell is started by path, with arguments and environment that are all out, and writes down what it was given.
 pub(super) fn spawn(settings: &Settings) -> Told {
     let region = Region::tiny(settings.engine)?;
-    // In the middle: mapped may keep the beginning in anonymous memory.
-    let middle = region.memory.size().as_usize() / 2;
+    // Further up: mapped may keep the beginning in anonymous memory.
+    let middle = region.memory.size().as_usize() / 4;
     let mut strings = Strings {
         region: &region,
         used: middle,
