@@ -2,7 +2,7 @@
 //!
 //! Source: windows-memory-behaviour.md 10.1 and 10.2.
 
-use pagekeeper_units::PageCount;
+use pagekeeper_units::{PAGE_SIZE, PageCount};
 
 use crate::Refusal;
 
@@ -98,7 +98,7 @@ impl WorkingSetLimits {
         self.minimum.saturating_sub(LOCK_OVERHEAD)
     }
 
-    /// Sets the limits from sizes in bytes, which are kept as whole pages (rounded up); a minimum below 20 pages is raised to 20.
+    /// Sets the limits from sizes in bytes, which are kept as whole pages (rounded down); a minimum below 20 pages is raised to 20.
     /// Both sizes -1 change nothing and ask for a trim. `flags` says which bounds become hard or soft; a bound that it
     /// does not name stays. `available` is what the machine (or the budget) could give, in pages.
     ///
@@ -116,15 +116,15 @@ impl WorkingSetLimits {
         if minimum_bytes == TRIM && maximum_bytes == TRIM {
             return Ok(WorkingSetChange::Trim);
         }
-        let asked = PageCount::holding(minimum_bytes);
+        let asked = whole_pages(minimum_bytes);
         let minimum = asked.max(LEAST_MINIMUM);
-        let maximum = PageCount::holding(maximum_bytes);
+        let maximum = whole_pages(maximum_bytes);
         let most = available
             .saturating_sub(LEFT_TO_OTHERS)
             .saturating_sub(PageCount::ONE)
             .max(LEAST_MINIMUM);
         let one_is_trim = minimum_bytes == TRIM || maximum_bytes == TRIM;
-        if asked.is_zero()
+        if minimum_bytes == 0
             || one_is_trim
             || minimum > maximum
             || maximum < LEAST_MAXIMUM
@@ -148,6 +148,10 @@ impl WorkingSetLimits {
         }
         Ok(WorkingSetChange::Limits)
     }
+}
+
+const fn whole_pages(bytes: u64) -> PageCount {
+    PageCount::new(bytes / PAGE_SIZE as u64)
 }
 
 fn parse_flags(flags: u32) -> Result<WorkingSetFlags, Refusal> {

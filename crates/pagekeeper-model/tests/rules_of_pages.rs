@@ -285,7 +285,7 @@ fn working_set_limits() {
     limits.set(PG, 200 * PG + 1, 1, available).unwrap();
     assert_eq!(
         (limits.minimum().get(), limits.maximum().get()),
-        (20, 201),
+        (20, 200),
         "raised, whole pages"
     );
     assert!(limits.has_hard_minimum() && !limits.has_hard_maximum());

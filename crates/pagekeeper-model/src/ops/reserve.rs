@@ -5,7 +5,7 @@
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use crate::allocation::Allocation;
-use crate::arena::{FIRST_PAGE, LAST_RESERVABLE_END};
+use crate::arena::{FIRST_PAGE, LAST_RESERVABLE_END, USER_END};
 use crate::space::touched_above_lowest;
 use crate::{AddressSpace, Change, EngineTag, PageState, Protection, Refusal};
 
@@ -212,7 +212,8 @@ fn size_anywhere(size: u64) -> Result<PageCount, Refusal> {
     if size == 0 {
         return Err(Refusal::SizeZero);
     }
-    if size > (LAST_RESERVABLE_END - FIRST_PAGE) * PAGE_SIZE as u64 {
+    // Larger than user space. What is not, and is still too large, finds no hole.
+    if size > (USER_END - FIRST_PAGE) * PAGE_SIZE as u64 {
         return Err(Refusal::EndsPastAddressSpace { address: 0, size });
     }
     Ok(PageCount::holding(size))
