@@ -45,6 +45,7 @@ pub struct Settings {
     pub(crate) anonymous_share_percent: u8,
     pub(crate) inline_share_percent: Option<u8>,
     pub(crate) follow_control_group: bool,
+    pub(crate) control_group: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -58,6 +59,7 @@ impl Default for Settings {
             anonymous_share_percent: 50,
             inline_share_percent: None,
             follow_control_group: true,
+            control_group: None,
         }
     }
 }
@@ -144,6 +146,13 @@ impl Settings {
         self
     }
 
+    /// The folder of the control group whose limit counts, version 1 or 2. Default: the process's own group and all
+    /// above it.
+    pub fn control_group(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.control_group = Some(folder.into());
+        self
+    }
+
     /// Overrides these settings by the variables that are set; see the module text for their names.
     ///
     /// # Errors
@@ -207,7 +216,19 @@ impl Settings {
         match self.ram {
             Some(ram) if ram > machine => Err(SettingsError::BudgetTooLarge(ram)),
             Some(ram) => Ok(ram),
-            None => Ok(ByteCount::new(available_memory().get() / 2)),
+            None => {
+                let limit = self.memory_group().and_then(|group| group.limit_bytes());
+                let there = machine.min(ByteCount::new(limit.unwrap_or(u64::MAX)));
+                Ok(ByteCount::new(there.get() / 2))
+            }
+        }
+    }
+
+    /// The control group whose limit counts.
+    pub(crate) fn memory_group(&self) -> Option<MemoryGroup> {
+        match &self.control_group {
+            Some(folder) => MemoryGroup::in_folder(folder),
+            None => MemoryGroup::own(),
         }
     }
 }

@@ -75,6 +75,31 @@ impl MemoryGroup {
         )
     }
 
+    /// The group with this folder, without its ancestors; `None` where the folder has no limit file of either version.
+    pub fn in_folder(folder: &Path) -> Option<Self> {
+        let has = |name: &str| folder.join(name).is_file();
+        let version = if has("memory.max") {
+            Version::Two
+        } else if has("memory.limit_in_bytes") {
+            Version::One
+        } else {
+            return None;
+        };
+        let folders = vec![folder.to_owned()];
+        Some(Self { version, folders })
+    }
+
+    /// How often the kernel has killed a process of the own group for want of memory; `None` where it does not say.
+    pub fn kills(&self) -> Option<u64> {
+        let name = match self.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        let text = read_file(self.folder().join(name)).ok()?;
+        let count = |line: &str| line.strip_prefix("oom_kill ")?.trim().parse().ok();
+        text.lines().find_map(count)
+    }
+
     /// From the texts of `/proc/PID/cgroup` and `/proc/self/mountinfo`. A memory controller of
     /// version 1 goes before version 2, because a machine with both has it in one place only.
     fn from_texts(groups: &str, mounts: &str) -> Option<Self> {

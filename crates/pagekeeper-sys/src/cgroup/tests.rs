@@ -156,3 +156,33 @@ fn a_real_limit_is_found() {
         Err(error) => println!("skipped, because the group cannot be set up: {error}"),
     }
 }
+
+#[test]
+fn a_group_is_known_by_its_folder_and_counts_kills() {
+    let folder = Folder::new("named");
+    assert_eq!(MemoryGroup::in_folder(&folder.0), None);
+    folder.put("memory.limit_in_bytes", "8192\n");
+    folder.put("memory.usage_in_bytes", "4096\n");
+    folder.put(
+        "memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+    );
+    let group = MemoryGroup::in_folder(&folder.0).unwrap();
+    assert_eq!(
+        (group.version(), group.limit_bytes(), group.kills()),
+        (Version::One, Some(8192), Some(3))
+    );
+    folder.put("memory.max", "4096\n");
+    folder.put("memory.current", "5\n");
+    folder.put(
+        "memory.events",
+        "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 9\n",
+    );
+    let group = MemoryGroup::in_folder(&folder.0).unwrap();
+    assert_eq!(
+        (group.version(), group.limit_bytes(), group.kills()),
+        (Version::Two, Some(4096), Some(2))
+    );
+    folder.put("memory.events", "nothing\n");
+    assert_eq!(group.kills(), None);
+}

@@ -163,6 +163,8 @@ impl Space {
             .get_or_insert_with(HashMap::new)
             .insert(number, Arc::downgrade(&shared));
         if shared.settings.follow_control_group {
+            // The first second counts as well.
+            shared.follow_group(shared.settings.memory_group().as_ref());
             shared.start_watching();
         }
         Ok(Self { shared })

@@ -1,6 +1,6 @@
 //! The watcher: a thread that lets the budget follow a control group's limit that is lowered, and tells of low memory.
 //!
-//! Once a second: if the group's limit leaves less than budget, slack and 64 MiB of room, the budget shrinks; if the
+//! At the start and once a second: if the group's limit leaves less than budget, slack and 64 MiB of room, the budget shrinks; if the
 //! limit is raised again, it grows back up to what was set.
 
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ use pagekeeper_sys::signal::{self, MaskChange, SignalSet};
 use pagekeeper_units::{ByteCount, PageCount};
 
 use super::{Shared, Space};
+use crate::error::{Error, SettingsError};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -72,30 +73,39 @@ impl Shared {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let weak = Arc::downgrade(self);
         let stop_in_thread = Arc::clone(&stop);
+        let group = self.settings.memory_group();
         let blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new()
             .name("pk-watch".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || run(&weak, &stop_in_thread));
+            .spawn(move || run(&weak, &stop_in_thread, group));
         drop(blocked);
         if let Ok(thread) = thread {
             *watcher = Some(Watcher { stop, thread });
         }
     }
 
-    fn look(&self, group: Option<&MemoryGroup>) {
-        if self.settings.follow_control_group
-            && let Some(limit) = group.and_then(MemoryGroup::limit_bytes)
-        {
+    /// Lets the budget follow the limit of the control group.
+    pub(super) fn follow_group(&self, group: Option<&MemoryGroup>) {
+        if let Some(group) = group.filter(|_| self.settings.follow_control_group) {
+            let limit = group.limit_bytes().unwrap_or(u64::MAX);
             let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
             let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
             let wanted = set.min(bearable).pages();
             let now = self.core().ledger.ram();
-            if wanted != now && !wanted.is_zero() {
-                // Refused below the engines' minimum: then it stays, there is nothing smaller to go to.
-                let _ = self.set_ram(wanted);
+            if wanted != now
+                && let Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) =
+                    self.set_ram(wanted)
+                && least.pages() < now
+            {
+                // Below the engines' minimum there is nothing smaller to go to.
+                let _ = self.set_ram(least.pages());
             }
         }
+    }
+
+    fn look(&self, group: Option<&MemoryGroup>) {
+        self.follow_group(group);
         let available = {
             let mut core = self.core();
             if core.ledger.follow_use() {
@@ -131,10 +141,9 @@ impl Shared {
     }
 }
 
-fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar)) {
+fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar), group: Option<MemoryGroup>) {
     // The program's callbacks run here and may touch paged memory: faults must reach the handler, nothing else.
     signal::virtual_sigprocmask(MaskChange::Unblock, Some(SignalSet::FAULTS));
-    let group = MemoryGroup::own();
     loop {
         {
             let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
