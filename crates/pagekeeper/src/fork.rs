@@ -4,6 +4,9 @@
 //! parent's userfaultfd: filling a page through it would fill the *parent's*. So a page that the kernel wipes in the
 //! child tells the two apart. Unlike comparing process numbers that is right for `vfork` (same memory, same
 //! process as far as we are concerned) and for a bare `clone`.
+//!
+//! A child may make spaces of its own. It then marks itself with a number that no process before it had, so that what it
+//! inherited (which remembers the number of its maker) stays dead while its own works.
 
 #![allow(
     unsafe_code,
@@ -15,13 +18,20 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use pagekeeper_sys::map::{self, Access, Advice, Treatment};
 use pagekeeper_units::PageCount;
 
+use crate::engine::inline;
 use crate::error::EngineError;
+use crate::registry;
 
-/// The word that is 1 in the process that marked itself and 0 in its forked children. Null before.
+/// The word that holds the process's number, from 1 up, and 0 in its forked children. Null before.
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
+/// The last number that was given; inherited.
+static LAST: AtomicU32 = AtomicU32::new(1);
 
-/// Marks this process as the one that owns the reservations. Once; later calls do nothing.
+/// Marks this process as one that owns reservations. Once; later calls do nothing.
 pub(crate) fn mark_process() -> Result<(), EngineError> {
+    if is_child() {
+        become_owner();
+    }
     if !MARK.load(Ordering::Acquire).is_null() {
         return Ok(());
     }
@@ -42,8 +52,26 @@ pub(crate) fn mark_process() -> Result<(), EngineError> {
     if taken.is_ok() {
         // It stays for the rest of the process's life.
         core::mem::forget(page);
+        crate::space::watch_forks();
     }
     Ok(())
+}
+
+/// A forked child becomes an owner of reservations: nothing that it inherited is its own.
+pub(crate) fn become_owner() {
+    registry::forget_all();
+    inline::pin::forget_all();
+    let mark = MARK.load(Ordering::Acquire);
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    // SAFETY: a child has a mark, and a non-null mark points to a page that is never unmapped.
+    unsafe { &*mark }.store(number, Ordering::Release);
+}
+
+/// The number of this process: 0 in a forked child that has not made anything of its own.
+pub(crate) fn process_mark() -> u32 {
+    let mark = MARK.load(Ordering::Acquire);
+    // SAFETY: a non-null mark points to a page that is never unmapped.
+    unsafe { mark.as_ref() }.map_or(0, |word| word.load(Ordering::Relaxed))
 }
 
 /// Whether this process is a forked child of the one that owns the reservations.

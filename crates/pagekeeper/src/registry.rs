@@ -149,6 +149,22 @@ pub(crate) fn remove(range: PageRange) {
     }
 }
 
+/// In a forked child: the parent's arenas are not here, and nobody reads any more. Nothing is freed, because freeing an arena
+/// would unmap addresses that are somebody else's by now.
+pub(crate) fn forget_all() {
+    CURRENT.store(core::ptr::null_mut(), Ordering::SeqCst);
+    READERS.store(0, Ordering::SeqCst);
+    publish_span(&[]);
+    if let Ok(mut graveyard) = WRITER.try_lock() {
+        graveyard.tables.clear();
+    }
+}
+
+/// Keeps the registry as it is across a fork, so that the child finds its lock free.
+pub(crate) fn hold() -> impl Sized {
+    WRITER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How often a removal looks for a moment without faults before it leaves the rest for later.
 const LOOKS: usize = 20;
 

@@ -309,8 +309,9 @@ impl Drop for Reservation {
             .space
             .shared()
             .free(self.range.address(), 0, FreeRequest::Release);
+        let in_child = !self.space.shared().is_here();
         debug_assert!(
-            released.is_ok(),
+            in_child || released.is_ok(),
             "a reservation was released by somebody else: {released:?}"
         );
     }

@@ -46,6 +46,7 @@ pub struct Settings {
     pub(crate) inline_share_percent: Option<u8>,
     pub(crate) follow_control_group: bool,
     pub(crate) control_group: Option<PathBuf>,
+    pub(crate) fork_copies: bool,
 }
 
 impl Default for Settings {
@@ -60,6 +61,7 @@ impl Default for Settings {
             inline_share_percent: None,
             follow_control_group: true,
             control_group: None,
+            fork_copies: false,
         }
     }
 }
@@ -150,6 +152,27 @@ impl Settings {
     /// above it.
     pub fn control_group(mut self, folder: impl Into<PathBuf>) -> Self {
         self.control_group = Some(folder.into());
+        self
+    }
+
+    /// Whether a forked child has copies of all reservations, at the same addresses, with a budget and page files of its own.
+    /// Default no: it has nothing of them.
+    ///
+    /// The copy is made by value, by the thread that forks, before and after the fork: a fork takes as long as writing and
+    /// reading everything that was ever touched, and needs as much disk space for its time. Other threads' writes right
+    /// before the fork may or may not be in the copy, page by page. Pages locked by [`crate::Reservation::lock`] are not
+    /// locked in the child. Should the copy fail (no space, no descriptors), one line says so and the child has nothing.
+    /// `vfork` and `posix_spawn` copy nothing.
+    ///
+    /// ```
+    /// use pagekeeper::{ByteCount, PagedVec, Space};
+    /// let space = Space::builder().ram(ByteCount::mib(16)).fork_copies(true).build()?;
+    /// let table = PagedVec::<u64>::with_capacity(&space, 1 << 20)?;
+    /// # drop(table);
+    /// # Ok::<(), pagekeeper::Error>(())
+    /// ```
+    pub fn fork_copies(mut self, on: bool) -> Self {
+        self.fork_copies = on;
         self
     }
 

@@ -120,6 +120,10 @@ fn take_by_message(kept: &Kept) -> Result<RawFd, Errno> {
 
 /// Tells the keeper to let the file go.
 pub(super) fn release(kept: &Kept) {
+    // A forked child's copy is its own business: the parent's keeper would not answer.
+    if kept.keeper.process != std::process::id() as i32 {
+        return;
+    }
     if let Ok(socket) = Socket::new() {
         let request = Request::Release.word(kept.number);
         if socket.send(&kept.keeper.address, request, None).is_ok() {
@@ -127,6 +131,13 @@ pub(super) fn release(kept: &Kept) {
             let _ = socket.receive(kept.keeper.process, true);
         }
     }
+}
+
+/// The record of the running keeper, held.
+pub(super) fn hold() -> impl Sized {
+    KEEPER
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The keeper of this process, started if there is none. A forked child has its parent's entry and starts its own.

@@ -247,6 +247,22 @@ pub fn own_numbers() -> impl Iterator<Item = RawFd> {
         .filter(|&number| number != NONE)
 }
 
+/// Keeps the keeper's record as it is across a fork, so that the child finds its lock free.
+pub fn hold_across_fork() -> impl Sized {
+    keeper::hold()
+}
+
+/// In a child that was forked this moment: closes its copies of the pager's descriptors. The parent's are not touched;
+/// whatever used them here must not be used any more, nor dropped.
+pub fn close_inherited() {
+    for place in &NUMBERS {
+        let number = place.swap(NONE, Ordering::AcqRel);
+        if number != NONE {
+            close(number);
+        }
+    }
+}
+
 /// Whether `number` belongs to the pager.
 pub fn is_own_number(number: RawFd) -> bool {
     number != NONE && own_numbers().any(|own| own == number)

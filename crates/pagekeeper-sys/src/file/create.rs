@@ -101,6 +101,14 @@ pub fn create(path: &Path) -> Result<Created, FileError> {
     }
 }
 
+/// Makes a file that lies in RAM and has no name; `label` is for people who look at `/proc`.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub fn create_in_memory(label: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::memfd_create(label, rustix::fs::MemfdFlags::CLOEXEC)
+}
+
 /// Makes a nameless page file in `folder`.
 ///
 /// # Errors

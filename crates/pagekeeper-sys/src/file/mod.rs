@@ -14,7 +14,9 @@ mod direct;
 mod space;
 
 pub use cache::{CacheState, WriteOut, cache_state, forget, prefetch, write_out};
-pub use create::{Created, FileError, Origin, create, create_in_folder, create_named};
+pub use create::{
+    Created, FileError, Origin, create, create_in_folder, create_in_memory, create_named,
+};
 pub use direct::{AlignedPage, DirectIo, probe_direct, reopen, set_direct};
 pub use space::{
     AllocateHow, Allocated, FileSystem, FileSystemKind, allocate, file_system, file_system_of,

@@ -19,6 +19,7 @@
 mod advice;
 mod bytes;
 mod owned;
+mod place;
 mod slots;
 mod table;
 
@@ -33,6 +34,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 pub use advice::{Advice, advise};
 pub use bytes::{OutOfRange, SharedBytes};
 pub use owned::Mapping;
+pub use place::{hold_place, release_place};
 pub use slots::{Slot, SlotPool};
 pub use table::{TableCell, ZeroedTable};
 
@@ -139,6 +141,11 @@ pub fn reserve_at(
     access: Access,
     treatment: Treatment,
 ) -> Result<Mapping, Errno> {
+    if place::give_up(range) {
+        // Nobody but us has anything there.
+        let fixed = MapFlags::FIXED;
+        return reserve_with(Some(range.start()), range.count(), access, treatment, fixed);
+    }
     let mapping = reserve_with(
         Some(range.start()),
         range.count(),
@@ -186,7 +193,7 @@ fn reserve_with(
     let length = checked_length(pages)?;
     let address = at.map_or(ptr::null_mut(), pointer);
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | more;
-    // SAFETY: Without MAP_FIXED the kernel only uses addresses where nothing is.
+    // SAFETY: The kernel only uses addresses where nothing is; with MAP_FIXED a place that is held for this.
     let base = unsafe { rustix::mm::mmap_anonymous(address, length, prot_flags(access), flags)? };
     let start = PageNumber::containing(base.expose_provenance() as u64);
     // SAFETY: Fresh and ours alone.

@@ -52,9 +52,9 @@ impl Space {
     /// Prints the summary to the standard error output where the settings ask for it. For a space that lives as long as the
     /// process, and is never dropped.
     pub fn print_statistics_if_wanted(&self) {
-        if self.shared().settings.statistics_at_exit && !crate::fork::is_child() {
+        if self.shared().settings.statistics_at_exit && self.shared().is_here() {
             let core = self.shared().core();
-            eprint!("{}", status::summary(&core.ledger, self.shared().files()));
+            eprint!("{}", status::summary(&core.ledger, &self.shared().files()));
         }
     }
 

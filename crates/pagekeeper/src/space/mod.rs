@@ -16,6 +16,7 @@
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`shares`] | how engines share one budget |
+//! | [`fork_copy`] | true copies for a forked child |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
 
 mod allocate;
@@ -26,6 +27,7 @@ mod degraded;
 mod files;
 mod foreign;
 mod foreign_change;
+mod fork_copy;
 mod ledger;
 mod limits;
 mod offer;
@@ -37,7 +39,7 @@ mod status;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
@@ -56,6 +58,7 @@ pub use attributes::PageAttributes;
 pub use by_address::AddressLimits;
 pub use degraded::Degraded;
 pub use files::PageFileInfo;
+pub(crate) use fork_copy::watch_forks;
 pub use status::SpaceStatus;
 
 /// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same
@@ -71,7 +74,10 @@ pub struct Space {
 pub(crate) struct Shared {
     number: u64,
     core: Mutex<Core>,
-    files: Arc<PageFiles>,
+    /// Replaced in a forked child that has copies, else always the same.
+    files: RwLock<Arc<PageFiles>>,
+    /// The mark of the process that it works in.
+    owner: AtomicU32,
     /// The budget that was asked for last, in pages; a control group may hold it below that.
     wanted_ram: AtomicU64,
     settings: Settings,
@@ -150,7 +156,8 @@ impl Space {
                 offered: offer::Offered::default(),
                 soft_budget: None,
             }),
-            files,
+            files: RwLock::new(files),
+            owner: AtomicU32::new(crate::fork::process_mark()),
             wanted_ram: AtomicU64::new(ram.pages().get()),
             settings,
             callbacks: Callbacks::default(),
@@ -244,7 +251,7 @@ impl Space {
     pub fn add_page_file(&self, place: &std::path::Path) -> Result<usize, Error> {
         let id = self
             .shared
-            .files
+            .files()
             .add_file(place)
             .map_err(|error| SettingsError::PageFile(error.to_string()))?;
         let mut core = self.shared.core();
@@ -269,7 +276,7 @@ impl Shared {
     /// The space lock, for an operation that a forked child cannot make: its lock may be held for ever by a thread that
     /// only the parent has.
     pub(crate) fn enter(&self, request: Request) -> Result<MutexGuard<'_, Core>, Error> {
-        if crate::fork::is_child() {
+        if !self.is_here() {
             return Err(request.failed(EngineError::ForkedChild));
         }
         let mut core = self.core();
@@ -278,6 +285,11 @@ impl Shared {
         }
         core.follow_files();
         Ok(core)
+    }
+
+    /// Whether it belongs to this process, rather than to the one that this one was forked from.
+    pub(crate) fn is_here(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == crate::fork::process_mark()
     }
 
     pub(crate) fn callbacks(&self) -> &Callbacks {
@@ -298,7 +310,7 @@ impl Shared {
         kind: EngineKind,
         own_budget: Option<PageCount>,
     ) -> Result<EngineTag, Error> {
-        let mut core = self.core();
+        let mut core = self.enter(Request::new("reserve", 0, 0))?;
         if own_budget.is_none()
             && let Some(tag) = core.ledger.started(kind)
         {
@@ -315,18 +327,22 @@ impl Shared {
 
     /// An engine was started for a reservation that then was not made.
     pub(crate) fn abandon_own(&self, tag: EngineTag) {
+        if !self.is_here() {
+            return;
+        }
         let mut core = self.core();
         if Ledger::is_own(tag) {
             core.drop_own(tag);
         }
     }
 
-    pub(crate) fn files(&self) -> &PageFiles {
-        &self.files
+    pub(crate) fn files(&self) -> Arc<PageFiles> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&files)
     }
 
     pub(crate) fn set_ram(&self, ram: PageCount) -> Result<(), Error> {
-        let mut core = self.core();
+        let mut core = self.enter(Request::new("set the RAM budget", 0, ram.bytes().get()))?;
         core.ledger.set_ram(ram)?;
         core.refresh_limit();
         Ok(())
@@ -357,7 +373,8 @@ impl Drop for Shared {
         {
             spaces.remove(&self.number);
         }
-        if crate::fork::is_child() {
+        let is_here = self.is_here();
+        if !is_here {
             // The thread is the parent's.
             core::mem::forget(
                 self.watcher
@@ -373,14 +390,16 @@ impl Drop for Shared {
         {
             watcher.stop();
         }
+        let files = self.files();
         let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if crate::fork::is_child() {
+        if !is_here {
             // Nothing of it is here; its engines' threads are not either.
             core.ledger.forget();
+            core::mem::forget(files);
             return;
         }
         if self.settings.statistics_at_exit {
-            eprint!("{}", status::summary(&core.ledger, &self.files));
+            eprint!("{}", status::summary(&core.ledger, &files));
         }
         let arenas: Vec<_> = core
             .model

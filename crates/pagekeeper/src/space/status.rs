@@ -48,6 +48,7 @@ impl Space {
         let mut core = self.shared().core();
         core.follow_files();
         let files = self.shared().files();
+        let files = &*files;
         let totals = core.model.totals();
         let account = core.model.commit_account();
         let engines = statistics(&core.ledger, files);

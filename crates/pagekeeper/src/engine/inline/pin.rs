@@ -54,6 +54,13 @@ pub(crate) enum Share {
 static PINNED_PAGES: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
 const COUNTERS: usize = 64;
 
+/// In a forked child: nothing is pinned.
+pub(crate) fn forget_all() {
+    for counter in &PINNED_PAGES {
+        counter.store(0, Ordering::Relaxed);
+    }
+}
+
 fn counter_of(set: &WorkingSet) -> &'static AtomicU64 {
     let address = core::ptr::from_ref(set).addr() as u64;
     let index = (address >> 6).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;

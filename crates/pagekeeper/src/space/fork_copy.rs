@@ -1,0 +1,489 @@
+//! True copies for a forked child: [`Settings::fork_copies`](crate::Settings::fork_copies).
+//!
+//! The kernel does not give a child our ranges (`MADV_DONTFORK`): with the inline engine it could not know what is out, with
+//! the mapped one parent and child would write to the same file. So the copy is made by value, in three steps that
+//! `pthread_atfork` calls on the thread that forks:
+//!
+//! 1. *Before*, in the parent: every committed page that was ever touched is read, as the program would read it and hence
+//!    within the budget, and written to a nameless file. The space lock is held from here on, so that the rules stand
+//!    still.
+//! 2. *After*, in the parent: the locks are given back, the file is closed.
+//! 3. *After*, in the child: it has a copy of the rules, but none of the memory, threads or descriptors. The addresses of the
+//!    arenas are held before anything else may be mapped there; then come page files and engines of its own, the same
+//!    arenas, the commits, the contents from the file, and the protections.
+//!
+//! What fails before the child has everything is said in one line; the child then has nothing of the space, as without the
+//! option. See `docs/decisions/0013-forked-children.md`.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: copies pages of committed memory by address; keeps a lock's guard across fork"
+)]
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use pagekeeper_model::{PageState, Protection, RegionState};
+use pagekeeper_store::page_file::{PageFileSettings, PageFiles, Places};
+use pagekeeper_sys::checked_copy::copy_checked;
+use pagekeeper_sys::{descriptor, file, map, rlimit};
+use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
+
+use super::{Core, SPACES, Shared, allocate};
+use crate::engine::{Change, EngineKind, Residence};
+use crate::registry::{self, Registered};
+
+/// Pages that are read and written at once.
+const BATCH: usize = 256;
+
+/// One space that a fork copies, from before the fork until after it.
+struct Copying {
+    /// From `Arc::into_raw`, so that the guard may live as long as it likes.
+    shared: *const Shared,
+    core: Option<MutexGuard<'static, Core>>,
+    contents: Result<Contents, String>,
+}
+
+/// What every touched page held.
+struct Contents {
+    file: File,
+    /// The pages in the file, in its order.
+    runs: Vec<PageRange>,
+}
+
+/// What the forking thread holds.
+struct Held {
+    copies: Vec<Copying>,
+    /// Kept for their `Drop`.
+    _locks: Vec<Box<dyn Kept>>,
+}
+
+/// Anything that is only to be dropped.
+trait Kept {}
+impl<T> Kept for T {}
+
+thread_local! {
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// Asks libc to be told of forks. Once in a process's life; children inherit it.
+pub(crate) fn watch_forks() {
+    // SAFETY: the functions live as long as the program. Refused only without memory: then children have no copies.
+    unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+}
+
+unsafe extern "C" fn before() {
+    if crate::fork::process_mark() == 0 {
+        return;
+    }
+    let mut spaces: Vec<Arc<Shared>> = {
+        let spaces = SPACES.read().unwrap_or_else(PoisonError::into_inner);
+        let all = spaces.iter().flat_map(|spaces| spaces.values());
+        all.filter_map(std::sync::Weak::upgrade)
+            .filter(|space| space.settings.fork_copies && space.is_here())
+            .collect()
+    };
+    // One order for everybody who takes several.
+    spaces.sort_unstable_by_key(|space| space.number);
+    let copies = spaces.into_iter().map(Copying::begin).collect();
+    let spaces = SPACES.read().unwrap_or_else(PoisonError::into_inner);
+    let locks: Vec<Box<dyn Kept>> = vec![
+        Box::new(spaces),
+        Box::new(registry::hold()),
+        Box::new(descriptor::hold_across_fork()),
+    ];
+    let held = Held {
+        copies,
+        _locks: locks,
+    };
+    // In a thread that is about to end there is no place to keep it: the locks go, and the child has nothing.
+    let _ = HELD.try_with(|place| *place.borrow_mut() = Some(held));
+}
+
+fn take_held() -> Vec<Copying> {
+    let held = HELD
+        .try_with(|held| held.borrow_mut().take())
+        .ok()
+        .flatten();
+    // The locks go first: what follows takes them.
+    held.map_or_else(Vec::new, |held| held.copies)
+}
+
+unsafe extern "C" fn after_in_parent() {
+    drop(take_held());
+}
+
+unsafe extern "C" fn after_in_child() {
+    let mut copies = take_held();
+    if copies.is_empty() {
+        return;
+    }
+    crate::fork::become_owner();
+    // Before anything of ours, or of anybody else, is mapped where the arenas were.
+    for copying in &mut copies {
+        copying.hold_places();
+    }
+    descriptor::close_inherited();
+    for mut copying in copies {
+        if let Err(reason) = copying.revive() {
+            eprintln!("pagekeeper: this forked child has no copy of its parent's memory: {reason}");
+        }
+    }
+}
+
+impl Copying {
+    fn begin(shared: Arc<Shared>) -> Self {
+        let shared = Arc::into_raw(shared);
+        // SAFETY: the count that `into_raw` keeps is given back by `drop`, after the guard.
+        let space = unsafe { &*shared };
+        let mut core = space.core();
+        let contents = Contents::of(space, &mut core);
+        Self {
+            shared,
+            core: Some(core),
+            contents,
+        }
+    }
+
+    fn shared(&self) -> &'static Shared {
+        // SAFETY: as in `begin`; nobody keeps the reference beyond this value.
+        unsafe { &*self.shared }
+    }
+
+    fn hold_places(&mut self) {
+        let Some(core) = &self.core else { return };
+        for arena in core.model.arenas() {
+            if let Err(errno) = map::hold_place(arena.range) {
+                self.contents = Err(format!(
+                    "its addresses at {:#x} are taken ({errno})",
+                    arena.range.address()
+                ));
+                return;
+            }
+        }
+    }
+
+    /// In the child: makes everything that the rules know of true again.
+    fn revive(&mut self) -> Result<(), String> {
+        let shared = self.shared();
+        let watched = {
+            // The thread is the parent's.
+            let mut watcher = shared.watcher.try_lock().ok();
+            let theirs = watcher.as_mut().and_then(|watcher| watcher.take());
+            let watched = theirs.is_some();
+            core::mem::forget(theirs);
+            watched
+        };
+        let Some(core) = &mut self.core else {
+            return Ok(());
+        };
+        let contents = self.contents.as_ref().map_err(String::clone)?;
+        let result = revive(shared, core, contents);
+        if let Err(reason) = result {
+            let arenas: Vec<_> = core.model.arenas().collect();
+            for arena in arenas {
+                map::release_place(arena.range);
+                if let Some(engine) = core.ledger.engine(arena.engine) {
+                    allocate::close(&**engine, arena.range);
+                }
+            }
+            return Err(reason);
+        }
+        shared
+            .owner
+            .store(crate::fork::process_mark(), Ordering::Relaxed);
+        self.core = None;
+        if watched {
+            // SAFETY: the pointer came from `Arc::into_raw`, whose count stays.
+            let again = unsafe {
+                Arc::increment_strong_count(self.shared);
+                Arc::from_raw(self.shared)
+            };
+            again.start_watching();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.core = None;
+        // SAFETY: gives back the count that `begin` took; the guard has gone.
+        drop(unsafe { Arc::from_raw(self.shared) });
+    }
+}
+
+/// Engines, arenas, commits, contents, protections. The space lock is held.
+fn revive(shared: &Shared, core: &mut Core, contents: &Contents) -> Result<(), String> {
+    let files = {
+        let before = shared.files();
+        let files = PageFiles::open(page_file_settings(shared, &before));
+        // Its descriptors are closed, its disks the parent's.
+        core::mem::forget(before);
+        Arc::new(files.map_err(|error| error.to_string())?)
+    };
+    let old = core::mem::replace(
+        &mut *shared.files.write().unwrap_or_else(PoisonError::into_inner),
+        Arc::clone(&files),
+    );
+    core::mem::forget(old);
+    core.ledger
+        .start_again(&files)
+        .map_err(|error| error.to_string())?;
+    let arenas: Vec<_> = core.model.arenas().collect();
+    for arena in arenas {
+        let Some(engine) = core.ledger.engine(arena.engine) else {
+            continue;
+        };
+        let range = engine
+            .open_arena(Some(arena.range.start()), arena.range.count())
+            .map_err(|error| error.to_string())?;
+        if engine.kind() != EngineKind::Inline {
+            registry::insert(Registered {
+                range,
+                space: core.ledger.space(),
+                inline: None,
+            });
+        }
+    }
+    let regions = committed_regions(core);
+    for region in &regions {
+        region.change(core, None, Some(Protection::READ_WRITE))?;
+    }
+    contents.put_back()?;
+    for region in &regions {
+        let protection = Some(region.protection);
+        region.change(core, Some(Protection::READ_WRITE), protection)?;
+    }
+    core.refresh_limit();
+    Ok(())
+}
+
+/// The parent's page files again, where they lie now.
+fn page_file_settings(shared: &Shared, before: &PageFiles) -> PageFileSettings {
+    let usage = before.usage();
+    let staying = usage.iter().filter(|file| !file.retiring);
+    let places: Vec<_> = staying.clone().map(|file| file.place.clone()).collect();
+    let mut settings = shared.settings.page_file.clone();
+    settings.maximum = staying.map(|file| file.maximum).max().or(settings.maximum);
+    settings.places = match places.is_empty() {
+        true => Places::None,
+        false => Places::List(places),
+    };
+    settings
+}
+
+/// Committed pages of one protection in one allocation.
+struct Region {
+    range: PageRange,
+    protection: Protection,
+}
+
+impl Region {
+    /// Lets the engine change the region; `None` stands for reserved.
+    fn change(
+        &self,
+        core: &Core,
+        before: Option<Protection>,
+        after: Option<Protection>,
+    ) -> Result<(), String> {
+        let state = |protection: Option<Protection>| {
+            protection.map_or(PageState::Reserved, PageState::Committed)
+        };
+        let change = Change {
+            range: self.range,
+            before: state(before),
+            after: state(after),
+        };
+        if change.before == change.after {
+            return Ok(());
+        }
+        let tag = core.engine_of(self.range);
+        let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) else {
+            return Ok(());
+        };
+        let result = match before {
+            None => engine.commit(&[change]),
+            Some(_) => engine.protect(&[change]),
+        };
+        result.map_err(|error| error.to_string())
+    }
+
+    fn is_readable(&self) -> bool {
+        use pagekeeper_model::BaseProtection as Base;
+        let base = self.protection.base();
+        !self.protection.is_guard() && !matches!(base, Base::NoAccess | Base::Execute)
+    }
+}
+
+fn committed_regions(core: &Core) -> Vec<Region> {
+    let allocations: Vec<_> = core.model.allocations().map(|it| it.range).collect();
+    let regions = allocations.iter().flat_map(|range| {
+        let regions = core.model.regions(*range);
+        regions.filter_map(|region| match region.state {
+            RegionState::Committed(protection) => Some(Region {
+                range: region.range.intersection(*range),
+                protection,
+            }),
+            _ => None,
+        })
+    });
+    regions.filter(|region| !region.range.is_empty()).collect()
+}
+
+impl Contents {
+    /// Reads everything that was ever touched. The space lock is held.
+    fn of(shared: &Shared, core: &mut Core) -> Result<Self, String> {
+        let allocations: Vec<_> = core.model.allocations().map(|it| it.range).collect();
+        for range in allocations {
+            core.take_back_offered(range.address(), range.bytes().get());
+        }
+        let files = shared.files();
+        let mut contents = Self {
+            file: temporary_file(&files).map_err(|error| error.to_string())?,
+            runs: Vec::new(),
+        };
+        let mut copier = Copier::default();
+        for region in committed_regions(core) {
+            let touched = touched_runs(core, region.range);
+            if touched.is_empty() {
+                continue;
+            }
+            let open = Some(Protection::READ_ONLY);
+            let closed = !region.is_readable();
+            if closed {
+                region.change(core, Some(region.protection), open)?;
+            }
+            let read = touched
+                .iter()
+                .try_for_each(|run| copier.read(*run, &mut contents));
+            if closed {
+                region.change(core, open, Some(region.protection))?;
+            }
+            read?;
+        }
+        copier.flush(&contents.file)?;
+        Ok(contents)
+    }
+
+    /// In the child: everything goes back to where it was.
+    fn put_back(&self) -> Result<(), String> {
+        let mut bytes = vec![0; BATCH * PAGE_SIZE];
+        let mut offset = 0;
+        for run in &self.runs {
+            let mut rest = *run;
+            while !rest.is_empty() {
+                let count = rest.count().as_usize().min(BATCH);
+                let part = &mut bytes[..count * PAGE_SIZE];
+                self.file
+                    .read_exact_at(part, offset)
+                    .map_err(|error| error.to_string())?;
+                let to = rest.address() as *mut u8;
+                // SAFETY: committed, writable, and nobody else runs in this process; a page that cannot be had fails the copy.
+                let left = unsafe { copy_checked(to, part.as_ptr(), part.len()) };
+                if left > 0 {
+                    return Err("its pages could not be written".to_owned());
+                }
+                offset += part.len() as u64;
+                rest =
+                    PageRange::between(rest.start().plus(PageCount::new(count as u64)), rest.end());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gathers pages and writes them in large pieces.
+#[derive(Default)]
+struct Copier {
+    bytes: Vec<u8>,
+    written: u64,
+}
+
+impl Copier {
+    fn read(&mut self, run: PageRange, contents: &mut Contents) -> Result<(), String> {
+        for page in run.pages() {
+            let at = self.bytes.len();
+            self.bytes.resize(at + PAGE_SIZE, 0);
+            let from = page.address() as *const u8;
+            // SAFETY: a committed, readable page; one that cannot be brought in fails the copy.
+            let left = unsafe { copy_checked(self.bytes[at..].as_mut_ptr(), from, PAGE_SIZE) };
+            if left > 0 {
+                return Err(format!(
+                    "the page at {:#x} could not be read",
+                    page.address()
+                ));
+            }
+            if self.bytes[at..].iter().all(|byte| *byte == 0) {
+                self.bytes.truncate(at);
+                continue;
+            }
+            extend(&mut contents.runs, page);
+            if self.bytes.len() == BATCH * PAGE_SIZE {
+                self.flush(&contents.file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, file: &File) -> Result<(), String> {
+        let end = self.written + self.bytes.len() as u64;
+        // Beyond the limit the kernel would raise SIGXFSZ, which ends the process.
+        if end > rlimit::file_size_bytes() {
+            return Err("the copy would pass RLIMIT_FSIZE".to_owned());
+        }
+        file.write_all_at(&self.bytes, self.written)
+            .map_err(|error| format!("the copy could not be written: {error}"))?;
+        self.written = end;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// Adds a page behind the last.
+fn extend(runs: &mut Vec<PageRange>, page: PageNumber) {
+    let fresh = PageRange::new(page, PageCount::ONE);
+    match runs.last_mut() {
+        Some(last) if last.end() == page => *last = PageRange::between(last.start(), fresh.end()),
+        _ => runs.push(fresh),
+    }
+}
+
+/// The runs of a committed range that may hold something.
+fn touched_runs(core: &Core, range: PageRange) -> Vec<PageRange> {
+    let mut runs = Vec::new();
+    let tag = core.engine_of(range);
+    match tag.and_then(|tag| core.ledger.engine(tag)) {
+        Some(engine) if engine.kind() == EngineKind::Inline => {
+            engine.residence(range, &mut |run, residence| {
+                if residence != Residence::Untouched {
+                    runs.push(run);
+                }
+            });
+        }
+        // The kernel's answers are a sample, which will not do here.
+        Some(_) => runs.push(range),
+        None => {}
+    }
+    runs
+}
+
+/// A file without a name, beside the first page file; in RAM where there is none.
+fn temporary_file(files: &PageFiles) -> std::io::Result<File> {
+    let usage = files.usage();
+    let Some(first) = usage.first() else {
+        return Ok(File::from(file::create_in_memory("pagekeeper-fork")?));
+    };
+    let folder = match first.place.is_dir() {
+        true => first.place.as_path(),
+        false => first.place.parent().unwrap_or(Path::new("/var/tmp")),
+    };
+    match file::create_in_folder(folder) {
+        Ok(created) => Ok(File::from(created.file)),
+        Err(error) => Err(std::io::Error::other(error.to_string())),
+    }
+}

@@ -1,0 +1,288 @@
+//! Forked children: with copies of everything, with spaces of their own, or with nothing.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: forks, and touches memory by address, which is what is tested"
+)]
+
+mod support;
+
+use pagekeeper::{
+    ByteCount, EngineKind, Error, ExceptionKind, Handled, Protection, Reservation, Space,
+};
+use support::{
+    PAGE, check_page, committed, inline_works, is_child, run_again_with, words, write_page,
+};
+
+/// Runs `body` in a process of its own, once with each engine.
+fn alone(test: &str, body: impl FnOnce(EngineKind)) {
+    if is_child() {
+        let engine: EngineKind = std::env::var("PAGEKEEPER_TEST_ENGINE")
+            .expect("set")
+            .parse()
+            .expect("an engine");
+        body(engine);
+        println!("all was well");
+        return;
+    }
+    for engine in [EngineKind::Inline, EngineKind::Mapped, EngineKind::Resident] {
+        if engine == EngineKind::Inline && !inline_works() {
+            continue;
+        }
+        let (status, text) = run_again_with(test, &[("PAGEKEEPER_TEST_ENGINE", engine.name())]);
+        assert!(
+            status.success() && text.contains("all was well"),
+            "{engine}: {status}: {text}"
+        );
+    }
+}
+
+/// Forks; the child runs `body` and ends. Returns its number.
+fn fork(body: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the test is the only thread of its own that matters.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: ends the child without the harness.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) };
+    }
+    child
+}
+
+fn wait(child: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: our own child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0, "the child was content");
+}
+
+fn space(engine: EngineKind, copies: bool) -> Space {
+    Space::builder()
+        .ram(ByteCount::mib(8))
+        .engine(engine)
+        .page_file_maximum(ByteCount::mib(256))
+        .fork_copies(copies)
+        .build()
+        .expect("a space")
+}
+
+fn data_of(engine: EngineKind) -> ByteCount {
+    match engine {
+        EngineKind::Resident => ByteCount::mib(8),
+        // Four times the budget.
+        _ => ByteCount::mib(32),
+    }
+}
+
+fn write_all(reservation: &Reservation, salt: u64) {
+    for page in 0..reservation.pages().count().as_usize() {
+        write_page(reservation, page, salt);
+    }
+}
+
+fn check_all(reservation: &Reservation, salt: u64) {
+    for page in 0..reservation.pages().count().as_usize() {
+        check_page(reservation, page, salt);
+    }
+}
+
+fn pause(milliseconds: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+}
+
+#[test]
+fn a_child_has_true_copies_and_neither_side_sees_the_others_writes() {
+    alone(
+        "a_child_has_true_copies_and_neither_side_sees_the_others_writes",
+        |engine| {
+            let space = space(engine, true);
+            let reservation = committed(&space, data_of(engine));
+            write_all(&reservation, 1);
+            let child = fork(|| {
+                check_all(&reservation, 1);
+                write_all(&reservation, 2);
+                // The parent writes meanwhile.
+                pause(300);
+                check_all(&reservation, 2);
+                // Everything else works too.
+                let status = space.status();
+                assert_eq!(status.budget, ByteCount::mib(8));
+                assert_eq!(status.committed, data_of(engine));
+                let more = committed(&space, ByteCount::mib(1));
+                write_all(&more, 3);
+                check_all(&more, 3);
+                reservation.decommit(..PAGE as u64).expect("committed");
+                drop(more);
+            });
+            write_all(&reservation, 4);
+            pause(300);
+            check_all(&reservation, 4);
+            wait(child);
+            check_all(&reservation, 4);
+            // And again, from the state that the parent has now; the child forks once more.
+            let child = fork(|| {
+                check_all(&reservation, 4);
+                write_page(&reservation, 7, 5);
+                let grandchild = fork(|| {
+                    check_page(&reservation, 7, 5);
+                    check_page(&reservation, 8, 4);
+                    write_all(&reservation, 6);
+                    check_all(&reservation, 6);
+                });
+                wait(grandchild);
+                check_page(&reservation, 7, 5);
+                check_page(&reservation, 8, 4);
+            });
+            wait(child);
+            check_all(&reservation, 4);
+        },
+    );
+}
+
+#[test]
+fn protections_guards_and_reserved_pages_are_copied_too() {
+    alone(
+        "protections_guards_and_reserved_pages_are_copied_too",
+        |engine| {
+            let space = space(engine, true);
+            let reservation = space.reserve(ByteCount::mib(4)).build().expect("space");
+            let page = PAGE as u64;
+            reservation
+                .commit(..64 * page, Protection::READ_WRITE)
+                .expect("room");
+            for index in 0..64 {
+                write_page(&reservation, index, 1);
+            }
+            let at = |index: u64| index * page..(index + 1) * page;
+            reservation
+                .protect(at(3), Protection::READ_ONLY)
+                .expect("committed");
+            reservation
+                .protect(at(4), Protection::NO_ACCESS)
+                .expect("committed");
+            let guard = Protection::READ_WRITE.with_guard();
+            reservation.protect(at(5), guard).expect("committed");
+            reservation.decommit(at(6)).expect("committed");
+            let hits = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+            let seen = hits.clone();
+            let by_fault = space.clone();
+            let base = reservation.base() as u64;
+            space.on_exception(move |exception| {
+                let index = (exception.address - base) / page;
+                seen.lock().unwrap().push((index, exception.kind));
+                if exception.kind == ExceptionKind::AccessViolation {
+                    let open = Protection::READ_WRITE;
+                    by_fault
+                        .commit_at(exception.address, 1, open)
+                        .expect("room");
+                }
+                Handled::Retry
+            });
+            let look = || {
+                check_page(&reservation, 3, 1);
+                words(&reservation, 3)[0] = words(&reservation, 3)[0];
+                check_page(&reservation, 4, 1);
+                check_page(&reservation, 5, 1);
+                assert!(words(&reservation, 6).iter().all(|word| *word == 0));
+                let violation = ExceptionKind::AccessViolation;
+                let hits = std::mem::take(&mut *hits.lock().unwrap());
+                assert_eq!(
+                    hits,
+                    [
+                        (3, violation),
+                        (4, violation),
+                        (5, ExceptionKind::GuardPage),
+                        (6, violation)
+                    ]
+                );
+                for index in (0..64).filter(|index| *index != 6) {
+                    check_page(&reservation, index, 1);
+                }
+            };
+            wait(fork(look));
+            look();
+        },
+    );
+}
+
+#[test]
+fn a_child_of_fork_may_have_a_space_of_its_own() {
+    alone("a_child_of_fork_may_have_a_space_of_its_own", |engine| {
+        let theirs = space(engine, false);
+        let inherited = committed(&theirs, data_of(engine));
+        write_all(&inherited, 1);
+        let child = fork(|| {
+            // Before and after it has something of its own, what was inherited is dead.
+            let is_dead = || {
+                let refused = inherited
+                    .commit(..1, Protection::READ_WRITE)
+                    .expect_err("dead");
+                assert!(refused.to_string().contains("forked child"), "{refused}");
+                assert!(matches!(
+                    theirs.reserve(ByteCount::mib(1)).build(),
+                    Err(Error::Engine { .. })
+                ));
+            };
+            is_dead();
+            let own = space(engine, false);
+            let reservation = committed(&own, data_of(engine));
+            write_all(&reservation, 2);
+            check_all(&reservation, 2);
+            is_dead();
+            if engine == EngineKind::Inline {
+                // Wrapped system calls too.
+                let mut path = std::fs::File::open("/dev/zero").expect("there");
+                let bytes = reservation.base();
+                // SAFETY: committed.
+                let bytes = unsafe { std::slice::from_raw_parts_mut(bytes, 1 << 20) };
+                std::io::Read::read_exact(&mut path, bytes).expect("readable");
+                assert!(bytes.iter().all(|byte| *byte == 0));
+            }
+            drop(reservation);
+            drop(own);
+            // A second one, and children of the child.
+            let own = space(engine, true);
+            let reservation = committed(&own, ByteCount::mib(4));
+            write_all(&reservation, 3);
+            wait(fork(|| {
+                check_all(&reservation, 3);
+                write_all(&reservation, 4);
+                check_all(&reservation, 4);
+            }));
+            check_all(&reservation, 3);
+        });
+        write_all(&inherited, 5);
+        wait(child);
+        check_all(&inherited, 5);
+    });
+}
+
+#[test]
+fn what_cannot_be_copied_is_said_and_never_wrong() {
+    alone("what_cannot_be_copied_is_said_and_never_wrong", |engine| {
+        let space = space(engine, true);
+        let reservation = committed(&space, ByteCount::mib(8));
+        write_all(&reservation, 1);
+        let limit = |bytes| {
+            let limit = rustix::process::Rlimit {
+                current: bytes,
+                maximum: None,
+            };
+            rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a limit");
+        };
+        // Less than the copy needs.
+        limit(Some(1 << 20));
+        let child = fork(|| {
+            let refused = reservation
+                .commit(..1, Protection::READ_WRITE)
+                .expect_err("dead");
+            assert!(refused.to_string().contains("forked child"), "{refused}");
+        });
+        wait(child);
+        limit(None);
+        check_all(&reservation, 1);
+        write_all(&reservation, 2);
+        wait(fork(|| check_all(&reservation, 2)));
+    });
+}
