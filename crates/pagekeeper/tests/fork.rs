@@ -11,16 +11,12 @@ use pagekeeper::{
     ByteCount, EngineKind, Error, ExceptionKind, Handled, Protection, Reservation, Space,
 };
 use support::{
-    PAGE, check_page, committed, inline_works, is_child, run_again_with, words, write_page,
+    PAGE, check_page, child_engine, committed, in_child, inline_works, words, write_page,
 };
 
 /// Runs `body` in a process of its own, once with each engine.
 fn alone(test: &str, body: impl FnOnce(EngineKind)) {
-    if is_child() {
-        let engine: EngineKind = std::env::var("PAGEKEEPER_TEST_ENGINE")
-            .expect("set")
-            .parse()
-            .expect("an engine");
+    if let Some(engine) = child_engine() {
         body(engine);
         println!("all was well");
         return;
@@ -29,7 +25,7 @@ fn alone(test: &str, body: impl FnOnce(EngineKind)) {
         if engine == EngineKind::Inline && !inline_works() {
             continue;
         }
-        let (status, text) = run_again_with(test, &[("PAGEKEEPER_TEST_ENGINE", engine.name())]);
+        let (status, text) = in_child(engine, test);
         assert!(
             status.success() && text.contains("all was well"),
             "{engine}: {status}: {text}"
