@@ -14,7 +14,7 @@ use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, Space};
 
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
-    MEM_COMMIT, MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN,
+    MEM_COMMIT, MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -72,6 +72,7 @@ pub(crate) struct Request {
     size: u64,
     kind: Kind,
     top_down: bool,
+    write_watch: bool,
     protection: Protection,
 }
 
@@ -95,6 +96,7 @@ impl Request {
             size: size as u64,
             kind,
             top_down: flags & MEM_TOP_DOWN != 0,
+            write_watch: flags & MEM_WRITE_WATCH != 0,
             protection,
         })
     }
@@ -102,11 +104,6 @@ impl Request {
     /// Whether the caller says where.
     pub(crate) fn has_address(&self) -> bool {
         self.address != 0
-    }
-
-    /// Whether it makes an allocation, rather than changing one.
-    pub(crate) fn reserves(&self) -> bool {
-        matches!(self.kind, Kind::Reserve { .. })
     }
 
     /// Does it; `limits` say where a reservation may lie.
@@ -144,6 +141,9 @@ impl Request {
         if self.top_down {
             builder = builder.top_down();
         }
+        if self.write_watch {
+            builder = builder.write_watch();
+        }
         if commit {
             builder = builder.committed();
         }
@@ -175,7 +175,10 @@ fn is_view(space: &Space, address: u64) -> bool {
 /// Reads the allocation type. Flags that are not built yet are refused like unknown ones.
 fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
     let reset = MEM_RESET | MEM_RESET_UNDO;
-    if flags & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | reset) != 0 {
+    if flags & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | MEM_WRITE_WATCH | reset) != 0 {
+        return Err(BAD);
+    }
+    if flags & MEM_WRITE_WATCH != 0 && flags & MEM_RESERVE == 0 {
         return Err(BAD);
     }
     if flags & reset != 0 {
@@ -214,6 +217,9 @@ mod tests {
             (MEM_RESET | MEM_COMMIT, false, None),
             (MEM_RESET | MEM_RESET_UNDO, false, None),
             (MEM_RESET | MEM_TOP_DOWN, false, None),
+            (MEM_RESERVE | MEM_WRITE_WATCH, true, Some(reserve)),
+            (MEM_COMMIT | MEM_WRITE_WATCH, true, None),
+            (MEM_WRITE_WATCH, true, None),
             (MEM_TOP_DOWN, true, None),
             (0, true, None),
             (0x4000_0000, true, None),

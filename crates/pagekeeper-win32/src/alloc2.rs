@@ -10,7 +10,9 @@ use core::ptr;
 use pagekeeper::{AddressLimits, ByteCount};
 
 use crate::alloc::Request;
-use crate::constants::{ERROR_INVALID_PARAMETER, MemExtendedParameterAddressRequirements};
+use crate::constants::{
+    ERROR_INVALID_PARAMETER, MEM_RESERVE, MemExtendedParameterAddressRequirements,
+};
 use crate::errors::Code;
 use crate::last_error::or;
 use crate::system_info::{GRANULARITY, HIGHEST_ADDRESS};
@@ -37,7 +39,8 @@ pub extern "C" fn VirtualAlloc2(
 ) -> *mut c_void {
     let result = limits(parameters, count).and_then(|limits| {
         let request = Request::new(address, size, kind, protection)?;
-        if limits.is_some() && (request.has_address() || !request.reserves()) {
+        // MEM_COMMIT alone with no address reserves too, but not where requirements say.
+        if limits.is_some() && (request.has_address() || kind & MEM_RESERVE == 0) {
             return Err(BAD);
         }
         if !process.is_null() {

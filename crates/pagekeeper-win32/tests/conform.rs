@@ -166,7 +166,7 @@ fn check(
         .args(&program.arguments)
         .current_dir(folder)
         .env("PAGEKEEPER_ENGINE", engine)
-        .env("PAGEKEEPER_PAGE_FILE_MAX", "1G")
+        .env("PAGEKEEPER_PAGE_FILE_MAX", "4G")
         .env("PAGEKEEPER_RAM", "256M")
         .env_remove("PAGEKEEPER_STRICT")
         .envs(program.environment.iter().cloned());

@@ -33,12 +33,19 @@ static void global_memory(void) {
     say("status.old-total", "%s", yes(old.dwTotalPhys == s.ullTotalPhys && old.dwTotalVirtual == s.ullTotalVirtual));
 }
 
+/// To the nearest mebibyte.
+static long long mebibytes(U64 bytes) { return ((long long)bytes + (1 << 19)) >> 20; }
+
 /// Reserving takes address space, committing takes commit charge; releasing gives both back.
 static void what_moves(void) {
     enum { SIZE = 64 << 20 };
     MEMORYSTATUSEX start = {.dwLength = sizeof start}, reserved = start, committed = start, released = start;
     PROCESS_MEMORY_COUNTERS_EX p0 = {.cb = sizeof p0}, p1 = p0, p2 = p0, p3 = p0, p4 = p0, p5 = p0;
     HANDLE me = GetCurrentProcess();
+    // Whatever is set up once, is set up now.
+    char *first = VirtualAlloc(NULL, SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    first[0] = 1;
+    VirtualFree(first, 0, MEM_RELEASE);
     GlobalMemoryStatusEx(&start);
     GetProcessMemoryInfo(me, (PROCESS_MEMORY_COUNTERS *)&p0, sizeof p0);
     char *p = VirtualAlloc(NULL, SIZE, MEM_RESERVE, PAGE_NOACCESS);
@@ -60,9 +67,10 @@ static void what_moves(void) {
     say("charge.decommit-returns", "%lld", (long long)(p4.PrivateUsage - p3.PrivateUsage));
     say("charge.release-returns", "%lld", (long long)(p5.PrivateUsage - p4.PrivateUsage));
     say("charge.both-names", "%s", yes(p2.PagefileUsage == p2.PrivateUsage && p2.PeakPagefileUsage >= p2.PagefileUsage));
-    say("status.reserve-takes-address-space", "%lld", (long long)(start.ullAvailVirtual - reserved.ullAvailVirtual));
-    say("status.commit-takes-no-address-space", "%lld", (long long)(reserved.ullAvailVirtual - committed.ullAvailVirtual));
-    say("status.release-returns-address-space", "%lld", (long long)(start.ullAvailVirtual - released.ullAvailVirtual));
+    // Tables of the system's own may come and go: half a mebibyte is not looked at.
+    say("status.reserve-takes-address-space", "%lld MiB", mebibytes(start.ullAvailVirtual - reserved.ullAvailVirtual));
+    say("status.commit-takes-no-address-space", "%lld MiB", mebibytes(reserved.ullAvailVirtual - committed.ullAvailVirtual));
+    say("status.release-returns-address-space", "%lld MiB", mebibytes(start.ullAvailVirtual - released.ullAvailVirtual));
     say("status.commit-takes-commit", "%lld", (long long)(reserved.ullAvailPageFile - committed.ullAvailPageFile));
     say("status.limit-stands", "%s", yes(start.ullTotalPageFile == committed.ullTotalPageFile));
     // NOACCESS pages are charged like others, and so are reset ones.
@@ -170,7 +178,6 @@ static void system_info(void) {
     say("system.mask", "%s", yes(bits == (int)s.dwNumberOfProcessors && bits > 0));
     say("system.native-is-the-same", "%s", yes(s.dwPageSize == n.dwPageSize && s.lpMaximumApplicationAddress == n.lpMaximumApplicationAddress && s.wProcessorArchitecture == n.wProcessorArchitecture &&
                                                s.dwNumberOfProcessors == n.dwNumberOfProcessors && s.wProcessorLevel == n.wProcessorLevel && s.wProcessorRevision == n.wProcessorRevision));
-    say("system.large-page-minimum", "0x%llx", (U64)GetLargePageMinimum());
     say("system.sizes", "%llu %llu %llu %llu %llu %llu %llu %llu %llu", (U64)sizeof(MEMORY_BASIC_INFORMATION), (U64)sizeof(SYSTEM_INFO), (U64)sizeof(MEMORYSTATUSEX), (U64)sizeof(MEMORYSTATUS),
         (U64)sizeof(PSAPI_WORKING_SET_EX_INFORMATION), (U64)sizeof(PERFORMANCE_INFORMATION), (U64)sizeof(PROCESS_MEMORY_COUNTERS), (U64)sizeof(PROCESS_MEMORY_COUNTERS_EX),
         (U64)sizeof(EXCEPTION_RECORD));
