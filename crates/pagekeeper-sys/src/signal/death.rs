@@ -83,8 +83,8 @@ const SIGNAL_ABORT: i32 = 6;
 /// `SIG_UNBLOCK`.
 const SIG_UNBLOCK: usize = 1;
 
-/// Writes one fixed line to the standard error output; what becomes of it does not matter.
-pub(super) fn say(line: &'static str) {
+/// Writes one fixed line to the standard error output; what becomes of it does not matter. Works in the fault handler.
+pub fn say(line: &'static str) {
     // SAFETY: The kernel reads the line.
     let _ = unsafe { raw::call(__NR_write, [2, line.as_ptr() as usize, line.len()]) };
 }

@@ -51,7 +51,7 @@ mod stack;
 
 pub use calls::{Action, MaskChange, SIGNAL_BUS, SIGNAL_SEGV, SignalSet};
 pub use context::{Context, FaultInfo, Registers, SigInfo, SignalStack};
-pub use death::stop_process;
+pub use death::{say, stop_process};
 pub use install::{Decision, FaultHandler, install, is_installed, reassert, uninstall};
 pub use program::{
     adopt_current_thread, filter_mask, virtual_mask_report, virtual_pending, virtual_sigaction,

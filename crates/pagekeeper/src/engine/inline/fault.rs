@@ -42,6 +42,10 @@ pub(crate) enum Answer {
     Guard,
     /// The page's contents could not be brought back; with the error number of the disk, if it had one.
     Lost(Option<NonZeroI32>),
+    /// The program unmapped the page past us.
+    Unmapped,
+    /// The program protected the page past us.
+    Protected,
 }
 
 /// How often a fault looks at a changing page before it lets the program try again.

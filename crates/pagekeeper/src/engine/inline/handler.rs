@@ -10,12 +10,13 @@ use core::num::NonZeroI32;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::checked_copy;
-use pagekeeper_sys::signal::{Decision, FaultInfo, SIGNAL_BUS, call_on_stack};
+use pagekeeper_sys::signal::{Decision, FaultInfo, SIGNAL_BUS, SIGNAL_SEGV, call_on_stack};
 use pagekeeper_sys::time::monotonic_nanoseconds;
 use pagekeeper_units::PageNumber;
 
 use super::arena::Arena;
 use super::fault::{Answer, Want, bring_in};
+use super::foreign;
 use super::work_area::WorkArea;
 use crate::exception::{self, Cause};
 use crate::fork;
@@ -27,6 +28,7 @@ struct Job<'fault> {
     arena: &'fault Arena,
     page: PageNumber,
     want: Want,
+    is_segv: bool,
     area: &'fault mut WorkArea,
     answer: Answer,
 }
@@ -72,7 +74,7 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
     } else {
         Want::Read
     };
-    match answer(arena, page, want) {
+    match answer(arena, page, want, fault.signal() == SIGNAL_SEGV) {
         Answer::Again => {
             if fault.was_present() && want == Want::Write {
                 lift_stale_protection(arena, page);
@@ -82,10 +84,15 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
         Answer::Violation => exception::redirect(Cause::Violation),
         Answer::Guard => exception::redirect(Cause::Guard),
         Answer::Lost(errno) => exception::redirect(Cause::InPage(errno)),
+        Answer::Unmapped => Decision::Die {
+            signal: SIGNAL_SEGV,
+            code: 1,
+        },
+        Answer::Protected => Decision::NotMine,
     }
 }
 
-fn answer(arena: &Arena, page: PageNumber, want: Want) -> Answer {
+fn answer(arena: &Arena, page: PageNumber, want: Want, is_segv: bool) -> Answer {
     let start = monotonic_nanoseconds();
     let mut area = arena.set().areas().take();
     let top = area.stack_top();
@@ -93,6 +100,7 @@ fn answer(arena: &Arena, page: PageNumber, want: Want) -> Answer {
         arena,
         page,
         want,
+        is_segv,
         area: &mut area,
         answer: Answer::Again,
     };
@@ -113,6 +121,9 @@ extern "C" fn run(job: *mut c_void) {
     // SAFETY: `answer` passes its own job, exclusively, for the time of the call.
     let job = unsafe { &mut *job.cast::<Job<'_>>() };
     job.answer = bring_in(job.arena, job.page, job.want, job.area);
+    if job.answer == Answer::Again {
+        job.answer = foreign::look(job.arena, job.page, job.is_segv);
+    }
 }
 
 /// The page is there and may be written, yet the kernel refused a write: it came in before its rights changed.

@@ -17,6 +17,7 @@
 //! | [`working_set`] | a budget with everything that serves it |
 //! | [`handler`] | from the signal to the fault |
 //! | [`fault`] | in: from the entry to the page |
+//! | [`foreign`] | what the program did to the memory past us |
 //! | [`huge`] | first touches by whole huge pages |
 //! | [`out`], [`clean`] | out: evict and recycle, store |
 //! | [`patience`] | how long a fault waits for frames |
@@ -53,6 +54,7 @@ mod drop;
 mod entry;
 mod extent;
 pub(crate) mod fault;
+mod foreign;
 mod frames;
 pub(crate) mod handler;
 mod huge;

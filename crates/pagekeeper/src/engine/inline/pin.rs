@@ -239,7 +239,9 @@ fn bring<'arena>(
     match bring_in(arena, page, want, area) {
         Answer::Again => Ok(()),
         Answer::Lost(_) => Err(PinRefused::Lost),
-        Answer::Violation | Answer::Guard => Err(PinRefused::Forbidden),
+        Answer::Violation | Answer::Guard | Answer::Unmapped | Answer::Protected => {
+            Err(PinRefused::Forbidden)
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod descriptors;
 mod disks;
 mod failing_disk;
+mod foreign;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
