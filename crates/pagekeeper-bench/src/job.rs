@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel;
-use crate::patterns::{fits, metadata, paging};
+use crate::patterns::{calls, fits, metadata, paging};
 use crate::usage::Peak;
 
 /// What a child has to do.
@@ -23,6 +23,7 @@ pub(crate) enum Work {
     Paging(paging::Job),
     Fits(fits::Job),
     Metadata(metadata::Job),
+    Calls(calls::Job),
 }
 
 /// Work, and where.
@@ -153,6 +154,7 @@ pub(crate) fn child() -> anyhow::Result<()> {
         Work::Paging(job) => serde_json::to_value(paging::run(&job, &before)?)?,
         Work::Fits(job) => serde_json::to_value(fits::run(&job, &before)?)?,
         Work::Metadata(job) => serde_json::to_value(metadata::run(&job)?)?,
+        Work::Calls(job) => serde_json::to_value(calls::run(&job)?)?,
     };
     println!("{result}");
     Ok(())

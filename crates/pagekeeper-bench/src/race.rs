@@ -1,11 +1,13 @@
 //! The run: who is measured when. Contenders take turns (A B C, A B C), each turn in a child process of its own, after the
 //! machine's memory was warmed.
 
+mod bookkeeping;
 mod calibrate;
+
+pub(crate) use bookkeeping::metadata_ram;
 
 use std::time::Duration;
 
-use pagekeeper_sys::memory_info::MemoryInfo;
 use pagekeeper_units::ByteCount;
 
 use crate::arguments::Options;
@@ -13,7 +15,7 @@ use crate::contender::{ContenderKind, Place, Stage, StagePeak};
 use crate::content::DataKind;
 use crate::job::{self, Work};
 use crate::patterns::paging::Cell;
-use crate::patterns::{fits, metadata, paging};
+use crate::patterns::{fits, paging};
 use crate::results::Results;
 use crate::usage::{Peak, Usage};
 
@@ -84,6 +86,9 @@ impl Race<'_> {
         }
         if self.options.wants("metadata") {
             self.metadata();
+        }
+        if self.options.wants("calls") {
+            self.calls();
         }
     }
 
@@ -383,50 +388,6 @@ impl Race<'_> {
         }
     }
 
-    fn metadata(&mut self) {
-        let commits = self.options.commits();
-        let place = Place {
-            ram: ByteCount::new(self.results.asked.metadata_ram_bytes),
-            folder: self.folder.clone(),
-        };
-        let mut racers = self.wanted(&METADATA);
-        for repeat in 1..=self.options.repeat() {
-            racers.retain(|&contender| {
-                eprintln!(
-                    "metadata: {repeat} of {}: {}",
-                    self.options.repeat(),
-                    contender.name()
-                );
-                let job = metadata::Job {
-                    contender,
-                    place: place.clone(),
-                    commits,
-                };
-                let (warm, limit) = (commits * 4096 + (256 << 20), Duration::from_secs(900));
-                let turn: Turn<metadata::Report> = self.turn(
-                    "metadata",
-                    contender,
-                    &place,
-                    0,
-                    warm,
-                    Work::Metadata(job),
-                    limit,
-                );
-                match turn {
-                    Turn::Done(report, _) => {
-                        self.note_differences("metadata", contender, report.wrong_words, true);
-                        for (name, value) in report.figures {
-                            self.add("metadata", &name, contender, "value", value);
-                        }
-                    }
-                    Turn::Lost => {}
-                    Turn::Out => return false,
-                }
-                true
-            });
-        }
-    }
-
     fn wanted(&self, all: &[ContenderKind]) -> Vec<ContenderKind> {
         all.iter()
             .copied()
@@ -463,17 +424,5 @@ impl Race<'_> {
         if !updates_agree {
             note("updates were lost or doubled".to_owned());
         }
-    }
-}
-
-/// The budget for the metadata measurements: enough for all pages in RAM, with any engine, where the machine has twice
-/// that; else the RAM of the other measurements, and the page file holds the rest.
-pub(crate) fn metadata_ram(options: &Options) -> ByteCount {
-    let wanted = options.commits() * 4096 * 5 / 2 + (256 << 20);
-    let available = MemoryInfo::read().map_or(0, |info| info.available_bytes);
-    if available >= wanted * 2 {
-        ByteCount::new(wanted)
-    } else {
-        options.ram()
     }
 }

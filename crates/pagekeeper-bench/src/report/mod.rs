@@ -1,5 +1,6 @@
 //! The tables: what stands in docs/benchmarks.md. A sentence for each table says what was measured, and nothing else.
 
+mod calls;
 mod fits;
 mod metadata;
 mod paging;
@@ -35,6 +36,9 @@ pub(crate) fn document(results: &Results) -> String {
     }
     if results.has("metadata") {
         metadata::write(results, &mut text);
+    }
+    if results.has("calls") {
+        calls::write(results, &mut text);
     }
     skipped(results, &mut text);
     text

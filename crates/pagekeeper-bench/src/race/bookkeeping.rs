@@ -1,0 +1,113 @@
+//! The turns of the two families that measure bookkeeping: metadata and calls.
+
+use std::time::Duration;
+
+use pagekeeper_sys::memory_info::MemoryInfo;
+use pagekeeper_units::ByteCount;
+
+use super::{METADATA, Race, Turn};
+use crate::arguments::Options;
+use crate::contender::Place;
+use crate::job::Work;
+use crate::patterns::{calls, metadata};
+
+impl Race<'_> {
+    pub(super) fn metadata(&mut self) {
+        let commits = self.options.commits();
+        let place = Place {
+            ram: ByteCount::new(self.results.asked.metadata_ram_bytes),
+            folder: self.folder.clone(),
+        };
+        let mut racers = self.wanted(&METADATA);
+        for repeat in 1..=self.options.repeat() {
+            racers.retain(|&contender| {
+                eprintln!(
+                    "metadata: {repeat} of {}: {}",
+                    self.options.repeat(),
+                    contender.name()
+                );
+                let job = metadata::Job {
+                    contender,
+                    place: place.clone(),
+                    commits,
+                };
+                let (warm, limit) = (commits * 4096 + (256 << 20), Duration::from_secs(900));
+                let turn: Turn<metadata::Report> = self.turn(
+                    "metadata",
+                    contender,
+                    &place,
+                    0,
+                    warm,
+                    Work::Metadata(job),
+                    limit,
+                );
+                match turn {
+                    Turn::Done(report, _) => {
+                        self.note_differences("metadata", contender, report.wrong_words, true);
+                        for (name, value) in report.figures {
+                            self.add("metadata", &name, contender, "value", value);
+                        }
+                    }
+                    Turn::Lost => {}
+                    Turn::Out => return false,
+                }
+                true
+            });
+        }
+    }
+
+    pub(super) fn calls(&mut self) {
+        let most = self.options.commits();
+        let place = Place {
+            ram: ByteCount::new(self.results.asked.metadata_ram_bytes),
+            folder: self.folder.clone(),
+        };
+        let cases: Vec<(u64, u64)> = calls::alive(most)
+            .into_iter()
+            .flat_map(|alive| calls::THREADS.map(|threads| (alive, threads)))
+            .collect();
+        let mut racers = self.wanted(&METADATA);
+        for repeat in 1..=self.options.repeat() {
+            eprintln!("calls: {repeat} of {}", self.options.repeat());
+            // Each case by all contenders in turn, so that they share the machine's moods.
+            for &(alive, threads) in &cases {
+                racers.retain(|&contender| {
+                    let job = calls::Job {
+                        contender,
+                        place: place.clone(),
+                        alive,
+                        threads,
+                        calls: (most / 50).max(1_000),
+                    };
+                    let (warm, limit) = (256 << 20, Duration::from_secs(300));
+                    let work = Work::Calls(job);
+                    let turn: Turn<calls::Report> =
+                        self.turn("calls", contender, &place, 0, warm, work, limit);
+                    match turn {
+                        Turn::Done(report, _) => {
+                            for (call, ns) in report.figures {
+                                let cell = calls::cell(&call, alive, threads);
+                                self.add("calls", &cell, contender, "ns", ns);
+                            }
+                            true
+                        }
+                        Turn::Lost => true,
+                        Turn::Out => false,
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The budget for the metadata measurements: enough for all pages in RAM, with any engine, where the machine has twice
+/// that; else the RAM of the other measurements, and the page file holds the rest.
+pub(crate) fn metadata_ram(options: &Options) -> ByteCount {
+    let wanted = options.commits() * 4096 * 5 / 2 + (256 << 20);
+    let available = MemoryInfo::read().map_or(0, |info| info.available_bytes);
+    if available >= wanted * 2 {
+        ByteCount::new(wanted)
+    } else {
+        options.ram()
+    }
+}
