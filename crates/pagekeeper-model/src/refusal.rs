@@ -166,6 +166,12 @@ pub enum Refusal {
         /// The size in bytes.
         size: u64,
     },
+    /// A range whose writes are asked for does not lie in one allocation made with `MEM_WRITE_WATCH` (87).
+    #[error("the range at {address:#x} does not lie in one reservation that watches writes")]
+    NotWatched {
+        /// The address.
+        address: u64,
+    },
     /// A discard needs read-write pages (87).
     #[error("the page at {:#x} is {protection}: only READWRITE pages can be discarded", page.address())]
     NotReadWrite {

@@ -49,6 +49,7 @@ fn every_refusal() -> Vec<Refusal> {
             page,
             protection: Protection::READ_ONLY,
         },
+        Refusal::NotWatched { address },
         Refusal::NoRanges,
         Refusal::WorkingSetLimits {
             minimum: pages,
@@ -84,6 +85,7 @@ fn windows_error(refusal: &Refusal) -> (u32, &'static str) {
         R::WorkingSetQuota { .. } => (1453, "10.1"),
         R::NotLocked { .. } => (158, "10.1"),
         R::NotPageAligned { .. } | R::NotReadWrite { .. } => (87, "10.4"),
+        R::NotWatched { .. } => (87, "9"),
         R::NoRanges => (87, "10.4"),
         R::WorkingSetLimits { .. } | R::WorkingSetFlags { .. } => (87, "10.2"),
         other => panic!("{other:?} has no number: add it here and to every_refusal"),

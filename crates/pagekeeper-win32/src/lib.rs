@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`alloc`], [`alloc2`] | `VirtualAlloc`, `VirtualAllocEx`, `VirtualAlloc2` |
 //! | [`free`], [`protect`], [`query`], [`lock`] | `VirtualFree`, `VirtualProtect`, `VirtualQuery` and their `Ex` forms; `VirtualLock`, `VirtualUnlock` |
+//! | [`write_watch`] | `GetWriteWatch`, `ResetWriteWatch` |
 //! | [`offer`], [`prefetch`] | `OfferVirtualMemory`, `ReclaimVirtualMemory`, `DiscardVirtualMemory`; `PrefetchVirtualMemory` |
 //! | [`working_set`] | `SetProcessWorkingSetSizeEx`, `EmptyWorkingSet`, `QueryWorkingSetEx`, ... |
 //! | [`memory_status`], [`system_info`], [`performance`], [`page_files`] | `GlobalMemoryStatusEx`, `GetSystemInfo`, `GetPerformanceInfo`, `GetProcessMemoryInfo`, `EnumPageFiles` |
@@ -48,3 +49,4 @@ mod space;
 pub mod system_info;
 pub mod types;
 pub mod working_set;
+pub mod write_watch;

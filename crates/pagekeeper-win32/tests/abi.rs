@@ -54,7 +54,10 @@ fn structures_have_the_layout_of_windows() {
     same_layout!(status, PSAPI_WORKING_SET_EX_INFORMATION: VirtualAddress, VirtualAttributes);
     same_layout!(status, ENUM_PAGE_FILE_INFORMATION: cb, Reserved, TotalSize, TotalInUse, PeakUsage);
     same_layout!(memory, MEM_ADDRESS_REQUIREMENTS: LowestStartingAddress, HighestEndingAddress, Alignment);
-    assert_eq!(size_of::<types::MEM_EXTENDED_PARAMETER>(), size_of::<memory::MEM_EXTENDED_PARAMETER>());
+    assert_eq!(
+        size_of::<types::MEM_EXTENDED_PARAMETER>(),
+        size_of::<memory::MEM_EXTENDED_PARAMETER>()
+    );
     same_layout!(debug, EXCEPTION_RECORD: ExceptionCode, ExceptionFlags, ExceptionRecord, ExceptionAddress,
         NumberParameters, ExceptionInformation);
     same_layout!(debug, EXCEPTION_POINTERS: ExceptionRecord, ContextRecord);
@@ -65,9 +68,44 @@ fn structures_have_the_layout_of_windows() {
             $(same_layout!(@field debug, CONTEXT, $ours $(, $theirs)?);)*
         };
     }
-    context!(Home = P1Home, ContextFlags, MxCsr, SegCs, SegDs, SegEs, SegFs, SegGs, SegSs, EFlags, Dr = Dr0, Rax, Rcx,
-        Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15, Rip, FltSave = Anonymous, VectorRegister,
-        VectorControl, DebugControl, LastBranchToRip, LastBranchFromRip, LastExceptionToRip, LastExceptionFromRip);
+    context!(
+        Home = P1Home,
+        ContextFlags,
+        MxCsr,
+        SegCs,
+        SegDs,
+        SegEs,
+        SegFs,
+        SegGs,
+        SegSs,
+        EFlags,
+        Dr = Dr0,
+        Rax,
+        Rcx,
+        Rdx,
+        Rbx,
+        Rsp,
+        Rbp,
+        Rsi,
+        Rdi,
+        R8,
+        R9,
+        R10,
+        R11,
+        R12,
+        R13,
+        R14,
+        R15,
+        Rip,
+        FltSave = Anonymous,
+        VectorRegister,
+        VectorControl,
+        DebugControl,
+        LastBranchToRip,
+        LastBranchFromRip,
+        LastExceptionToRip,
+        LastExceptionFromRip
+    );
 }
 
 /// Each constant of ours with Windows' value of that name.
@@ -110,6 +148,7 @@ fn numbers_are_those_of_windows() {
     }
     // Numbers that the metadata lacks or has under another name, from Microsoft's documentation.
     let documented = [
+        ("WRITE_WATCH_FLAG_RESET", 1),
         ("EXCEPTION_NONCONTINUABLE", 1),
         ("EXCEPTION_MAXIMUM_PARAMETERS", 15),
         ("EXCEPTION_EXECUTE_HANDLER", 1),
@@ -121,6 +160,9 @@ fn numbers_are_those_of_windows() {
         let known = documented
             .iter()
             .any(|(other, number)| other == name && number == value);
-        assert!(known || seen.contains(name), "{name} is compared with nothing");
+        assert!(
+            known || seen.contains(name),
+            "{name} is compared with nothing"
+        );
     }
 }

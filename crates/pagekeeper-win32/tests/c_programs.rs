@@ -164,9 +164,7 @@ fn the_first_program_builds_with_the_one_line() {
     let expected = fs::read_to_string(first.with_extension("expected")).expect("its lines");
     let plus = folder.path().join("first.cpp");
     fs::copy(&first, &plus).expect("copied");
-    for (compiler, standard, source) in
-        [("cc", "-std=c11", &first), ("c++", "-std=c++17", &plus)]
-    {
+    for (compiler, standard, source) in [("cc", "-std=c11", &first), ("c++", "-std=c++17", &plus)] {
         let binary = folder.path().join("first");
         let libraries = libraries::folder();
         let built = Command::new(compiler)

@@ -26,18 +26,29 @@ fn headers() -> Vec<String> {
 fn each_header_stands_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let names = headers();
-    for wanted in ["windows.h", "Windows.h", "psapi.h", "Psapi.h", "tchar.h", "memoryapi.h"] {
+    for wanted in [
+        "windows.h",
+        "Windows.h",
+        "psapi.h",
+        "Psapi.h",
+        "tchar.h",
+        "memoryapi.h",
+    ] {
         assert!(names.iter().any(|name| name == wanted), "{wanted}");
     }
     for name in names {
-        let text = format!("#include <{name}>\n#include <{name}>\nextern int used; int used = 1;\n");
+        let text =
+            format!("#include <{name}>\n#include <{name}>\nextern int used; int used = 1;\n");
         for (compiler, ending, standard) in [("cc", "c", "-std=c11"), ("c++", "cpp", "-std=c++17")]
         {
             let source = folder.path().join(format!("alone.{ending}"));
             fs::write(&source, &text).expect("written");
             let object = folder.path().join("alone.o");
-            for unicode in [&[][..], &["-DUNICODE", "-D_UNICODE"], &["-DUNICODE", "-fshort-wchar"]]
-            {
+            for unicode in [
+                &[][..],
+                &["-DUNICODE", "-D_UNICODE"],
+                &["-DUNICODE", "-fshort-wchar"],
+            ] {
                 let mut options = vec![standard];
                 options.extend(unicode);
                 compile(compiler, &options, &source, &object);
@@ -103,11 +114,18 @@ fn headers_and_library_agree() {
         pagekeeper_win32::types::PROCESS_MEMORY_COUNTERS_SIZE
     );
     text.push_str("SAME(sizeof(DWORD), 4); SAME(sizeof(LONG), 4); SAME(sizeof(WCHAR), 2); SAME(sizeof(SIZE_T), 8);\n");
-    text.push_str("SAME(sizeof(BOOL), 4); SAME(sizeof(HANDLE), 8); SAME(sizeof(LARGE_INTEGER), 8);\n");
+    text.push_str(
+        "SAME(sizeof(BOOL), 4); SAME(sizeof(HANDLE), 8); SAME(sizeof(LARGE_INTEGER), 8);\n",
+    );
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (compiler, ending, standard) in [("cc", "c", "-std=c11"), ("c++", "cpp", "-std=c++17")] {
         let source = folder.path().join(format!("same.{ending}"));
         fs::write(&source, &text).expect("written");
-        compile(compiler, &[standard], &source, &folder.path().join("same.o"));
+        compile(
+            compiler,
+            &[standard],
+            &source,
+            &folder.path().join("same.o"),
+        );
     }
 }

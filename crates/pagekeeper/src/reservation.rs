@@ -78,7 +78,8 @@ impl ReservationBuilder {
         self
     }
 
-    /// Remembers which pages are written. Windows: `MEM_WRITE_WATCH`.
+    /// Remembers which pages are written ([`Space::written_at`]). Where the inline engine would serve it the mapped engine
+    /// does: that one lets the kernel keep the marks. Needs a kernel of 6.7 or later. Windows: `MEM_WRITE_WATCH`.
     pub fn write_watch(mut self) -> Self {
         self.write_watch = true;
         self
@@ -115,7 +116,10 @@ impl ReservationBuilder {
 
     fn reserve(&self) -> Result<(PageRange, EngineKind, EngineTag), Error> {
         let shared = self.space.shared();
-        let kind = self.engine.unwrap_or(shared.default_engine());
+        let kind = match self.engine.unwrap_or(shared.default_engine()) {
+            EngineKind::Inline if self.write_watch => EngineKind::Mapped,
+            kind => kind,
+        };
         let tag = shared.engine_tag(kind, self.ram.map(ByteCount::pages))?;
         let request = ReserveRequest {
             at: self.at,

@@ -62,9 +62,12 @@ pub fn link(compiler: &str, how: Link, object: &Path, binary: &Path) {
             .arg("-lpagekeeper_win32")
             .arg(format!("-Wl,-rpath,{}", libraries.display())),
         // What docs/porting.md says; without debugging information the program is small.
-        Link::Static => command
-            .arg(libraries.join("libpagekeeper_win32.a"))
-            .args(["-lm", "-ldl", "-Wl,--gc-sections", "-Wl,--strip-debug"]),
+        Link::Static => command.arg(libraries.join("libpagekeeper_win32.a")).args([
+            "-lm",
+            "-ldl",
+            "-Wl,--gc-sections",
+            "-Wl,--strip-debug",
+        ]),
     };
     let linked = command.output().expect("a linker");
     assert!(

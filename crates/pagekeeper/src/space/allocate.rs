@@ -20,6 +20,9 @@ impl Shared {
     /// Reserves, and commits too if the request says so. Windows: `VirtualAlloc(MEM_RESERVE [| MEM_COMMIT])`.
     pub(crate) fn reserve(&self, wanted: &ReserveRequest) -> Result<PageRange, Error> {
         let request = Request::new("reserve", wanted.at.unwrap_or(0), wanted.size);
+        if wanted.write_watch {
+            self.prepare_write_watch(request)?;
+        }
         let mut core = self.enter(request)?;
         let plan = match core.model.plan_reserve(wanted) {
             Err(Refusal::NoHole { pages }) => {
@@ -44,6 +47,11 @@ impl Shared {
             return Err(error);
         }
         let charge = plan.charge();
+        if wanted.write_watch
+            && let Some(change) = plan.commit()
+        {
+            core.watch_changes(&[change], plan.range());
+        }
         let range = core.model.apply_reserve(plan);
         core.ledger.charge(wanted.engine, charge, PageCount::ZERO);
         Ok(range)
@@ -60,6 +68,7 @@ impl Shared {
         match plan {
             FreePlan::Decommit(plan) => {
                 let tag = core.engine_of(plan.range());
+                core.remember_writes(plan.changes());
                 if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
                     engine.decommit(plan.changes());
                 }
@@ -73,6 +82,7 @@ impl Shared {
                 let tag = plan.allocation().engine;
                 let committed = core.committed_runs(range, plan.refund());
                 let refund = plan.refund();
+                core.forget_writes(range);
                 if let Some(engine) = core.ledger.engine(tag) {
                     engine.release(range, &committed);
                 }

@@ -68,7 +68,10 @@ impl Shared {
             .plan_commit(address, size, protection)
             .map_err(|refusal| request.refused(refusal))?;
         if let Some(tag) = core.engine_of(plan.range()) {
-            core.commit_runs(request, tag, plan.changes(), plan.charge())?;
+            core.remember_writes(plan.changes());
+            let done = core.commit_runs(request, tag, plan.changes(), plan.charge());
+            core.watch_again(plan.changes());
+            done?;
             core.ledger.charge(tag, plan.charge(), PageCount::ZERO);
         }
         core.model.apply_commit(plan);
@@ -88,10 +91,11 @@ impl Shared {
             .plan_protect(address, size, protection)
             .map_err(|refusal| request.refused(refusal))?;
         let tag = core.engine_of(plan.range());
+        core.remember_writes(plan.changes());
         if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
-            engine
-                .protect(plan.changes())
-                .map_err(|cause| request.failed(cause))?;
+            let done = engine.protect(plan.changes());
+            core.watch_again(plan.changes());
+            done.map_err(|cause| request.failed(cause))?;
         }
         Ok(core.model.apply_protect(plan))
     }

@@ -11,6 +11,7 @@
 //! | [`resident`] | lock, unlock, prefetch, discard, trim |
 //! | [`by_address`] | reservations that nobody owns; limits for their place |
 //! | [`reset`], [`offer`] | contents of no interest, or of none for a while |
+//! | [`write_watch`] | which pages were written |
 //! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
 //! | [`files`] | page files one by one, figures of the whole process |
 //! | [`foreign_change`] | protecting and locking what others made |
@@ -31,12 +32,14 @@ mod fork_copy;
 mod ledger;
 mod limits;
 mod offer;
+mod page_runs;
 mod query;
 mod reset;
 mod resident;
 mod shares;
 mod status;
 mod watch;
+mod write_watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -48,6 +51,7 @@ use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount, PageNumber};
 
 use self::ledger::Ledger;
+use self::page_runs::PageRuns;
 use crate::engine::{EngineKind, inline};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::exception::{Callbacks, Exception, Handled};
@@ -93,7 +97,9 @@ pub(crate) struct Core {
     /// First pages of the arenas that were opened for one reservation at an address of its own.
     pub(crate) fixed_arenas: HashSet<PageNumber>,
     /// Pages that nobody may touch for the time being.
-    pub(crate) offered: offer::Offered,
+    pub(crate) offered: PageRuns,
+    /// Writes to watched memory that the kernel cannot tell of any more.
+    pub(crate) writes: write_watch::Writes,
     /// The budget from before a hard maximum of the working set.
     pub(crate) soft_budget: Option<PageCount>,
 }
@@ -153,7 +159,8 @@ impl Space {
                 model,
                 ledger,
                 fixed_arenas: HashSet::new(),
-                offered: offer::Offered::default(),
+                offered: PageRuns::default(),
+                writes: write_watch::Writes::default(),
                 soft_budget: None,
             }),
             files: RwLock::new(files),

@@ -6,57 +6,12 @@
 //!
 //! Source: windows-memory-behaviour.md 10.4.
 
-use std::collections::BTreeMap;
-
 use pagekeeper_model::{PageState, Protection, Refusal, RegionState};
 use pagekeeper_units::{PAGE_SIZE, PageNumber, PageRange};
 
 use super::{Core, Request, Space};
 use crate::engine::Change;
 use crate::error::Error;
-
-/// Runs of offered pages that do not touch each other: first page → the page behind the last.
-#[derive(Default)]
-pub(crate) struct Offered {
-    runs: BTreeMap<PageNumber, PageNumber>,
-}
-
-impl Offered {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
-    pub(crate) fn contains(&self, page: PageNumber) -> bool {
-        let below = self.runs.range(..=page).next_back();
-        below.is_some_and(|(_, end)| page < *end)
-    }
-
-    fn insert(&mut self, range: PageRange) {
-        self.remove(range);
-        self.runs.insert(range.start(), range.end());
-    }
-
-    /// Takes `range` out; returns the parts that were in.
-    fn remove(&mut self, range: PageRange) -> Vec<PageRange> {
-        let mut removed = Vec::new();
-        while let Some((&start, &end)) = self.runs.range(..range.end()).next_back() {
-            if end <= range.start() {
-                break;
-            }
-            self.runs.remove(&start);
-            if end > range.end() {
-                self.runs.insert(range.end(), end);
-            }
-            let inside = PageRange::between(start.max(range.start()), end.min(range.end()));
-            removed.push(inside);
-            if start < range.start() {
-                self.runs.insert(start, range.start());
-                break;
-            }
-        }
-        removed
-    }
-}
 
 impl Space {
     /// Offers whole committed pages: they leave the working set and cannot be touched until [`Space::reclaim_at`]. Locked
@@ -81,6 +36,7 @@ impl Space {
             }
         }
         let changes = core.closings(range);
+        core.remember_writes(&changes);
         if let Some(engine) = core
             .engine_of(range)
             .and_then(|tag| core.ledger.engine(tag))
@@ -175,32 +131,9 @@ impl Core {
             {
                 // The kernel has no room for another mapping: the pages stay closed, and are known to be.
                 self.offered.insert(part);
+            } else {
+                self.watch_again(&openings);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn range(start: u64, end: u64) -> PageRange {
-        PageRange::between(PageNumber::new(start), PageNumber::new(end))
-    }
-
-    #[test]
-    fn runs_are_cut_where_they_are_taken_back() {
-        let mut offered = Offered::default();
-        offered.insert(range(10, 20));
-        offered.insert(range(30, 40));
-        let mut removed = offered.remove(range(15, 32));
-        removed.sort_by_key(|part| part.start());
-        assert_eq!(removed, [range(15, 20), range(30, 32)]);
-        assert!(offered.contains(PageNumber::new(14)) && !offered.contains(PageNumber::new(15)));
-        assert!(!offered.contains(PageNumber::new(31)) && offered.contains(PageNumber::new(39)));
-        assert_eq!(offered.remove(range(11, 12)), [range(11, 12)]);
-        assert!(offered.contains(PageNumber::new(10)) && offered.contains(PageNumber::new(12)));
-        assert_eq!(offered.remove(range(0, 100)).len(), 3);
-        assert!(offered.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use pagekeeper_model::{Access, PageState, RegionInfo, RegionState, Verdict};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::{Core, Request, Shared, Space, foreign};
-use crate::engine::Residence;
+use crate::engine::{Change, Residence};
 use crate::error::Error;
 
 impl Space {
@@ -105,6 +105,14 @@ impl Core {
         let tag = self.engine_of(PageRange::new(page, PageCount::ONE));
         let engine = tag.and_then(|tag| self.ledger.engine(tag));
         let opened = engine.is_some_and(|engine| engine.disarm_guard(page, remaining).is_ok());
-        opened && self.model.clear_guard(page)
+        if !opened || !self.model.clear_guard(page) {
+            return false;
+        }
+        self.watch_again(&[Change {
+            range: PageRange::new(page, PageCount::ONE),
+            before: PageState::Committed(remaining),
+            after: PageState::Committed(remaining),
+        }]);
+        true
     }
 }

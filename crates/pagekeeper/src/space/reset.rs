@@ -22,17 +22,19 @@ impl Space {
     /// No reference into the pages is alive: their contents change under it.
     pub unsafe fn reset_at(&self, address: u64, size: u64) -> Result<u64, Error> {
         let request = Request::new("reset", address, size);
-        let core = self.shared().enter(request)?;
+        let mut core = self.shared().enter(request)?;
         let plan = core
             .model
             .plan_reset(address, size)
             .map_err(|refusal| request.refused(refusal))?;
+        core.remember_writes(plan.committed());
         for change in plan.committed().iter() {
             let tag = core.engine_of(change.range);
             if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
                 engine.discard(change.range);
             }
         }
+        core.watch_again(plan.committed());
         Ok(plan.address())
     }
 

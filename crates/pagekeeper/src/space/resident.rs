@@ -5,7 +5,7 @@
     reason = "UNSAFETY: declares what changes memory behind an address as unsafe"
 )]
 
-use pagekeeper_model::Refusal;
+use pagekeeper_model::{Change, PageState, Refusal};
 use pagekeeper_units::PageRange;
 
 use super::{Request, Shared, Space};
@@ -130,17 +130,25 @@ impl Space {
 impl Shared {
     pub(crate) fn discard(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("discard", address, size);
-        let core = self.enter(request)?;
+        let mut core = self.enter(request)?;
         let plan = core
             .model
             .plan_discard(address, size)
             .map_err(|refusal| request.refused(refusal))?;
+        let state = PageState::Committed(pagekeeper_model::Protection::READ_WRITE);
+        let change = Change {
+            range: plan.range(),
+            before: state,
+            after: state,
+        };
+        core.remember_writes(&[change]);
         if let Some(engine) = core
             .engine_of(plan.range())
             .and_then(|tag| core.ledger.engine(tag))
         {
             engine.discard(plan.range());
         }
+        core.watch_again(&[change]);
         Ok(())
     }
 
