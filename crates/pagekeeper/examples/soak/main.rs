@@ -1,7 +1,7 @@
 //! Random operations of every kind from many threads on a tiny budget, against a shadow copy. See `--help`.
 //!
 //! Each page has a lock, held by whoever touches it or changes what it is; under it the page's state and shadow are true.
-//! What changes no contents (prefetch, trim, lock, a new budget, queries) runs without those locks, beside everything
+//! What changes no contents (prefetch, trim, unlock, a new budget, queries) runs without those locks, beside everything
 //! else. Touches that must raise an exception are announced, and the callback mends the page. The last pass compares
 //! every byte.
 

@@ -141,7 +141,7 @@ impl Worker {
             }
         };
         if state.raises(write) {
-            world.raising(page, touch);
+            world.raising(page, *state, touch);
             *state = State::ReadWrite;
         } else {
             touch();
@@ -173,7 +173,7 @@ impl Worker {
             };
             if state.raises(true) {
                 self.world
-                    .raising(page, || self.world.store(page, index, value));
+                    .raising(page, *state, || self.world.store(page, index, value));
                 *state = State::ReadWrite;
             } else {
                 self.world.store(page, index, value);
@@ -358,20 +358,20 @@ impl Worker {
         }
     }
 
-    // From here on nothing changes contents, so no page is locked: beside everything else.
-
-    fn prefetch(&mut self) {
-        let (first, count) = self.any_run(64);
-        let result = self.world.reservation.prefetch(Self::bytes(first, count));
-        self.accept("prefetch", result, |_| false);
-    }
-
+    /// Locking an armed guard page fails and disarms it, as in Windows.
     fn lock(&mut self) {
         let (first, count) = self.any_run(4);
+        let mut locks = self.world.run(first, count);
         let result = self.world.reservation.lock(Self::bytes(first, count));
-        if result.is_ok() {
-            std::thread::yield_now();
+        if let Err(Error::Refused {
+            refusal: Refusal::GuardPage { page },
+            ..
+        }) = &result
+        {
+            let index = page.get() - self.world.reservation.pages().start().get();
+            *locks[index as usize - first] = State::ReadWrite;
         }
+        drop(locks);
         self.accept("lock", result, |error| {
             matches!(
                 error,
@@ -387,11 +387,20 @@ impl Worker {
                 }
             )
         });
+        std::thread::yield_now();
         // Others may have unlocked or decommitted in the meantime; and none of what was locked before may stay so.
         for page in first..first + count {
             let result = self.world.reservation.unlock(Self::bytes(page, 1));
             self.accept("unlock", result, |error| error.refusal().is_some());
         }
+    }
+
+    // From here on nothing changes contents, so no page is locked: beside everything else.
+
+    fn prefetch(&mut self) {
+        let (first, count) = self.any_run(64);
+        let result = self.world.reservation.prefetch(Self::bytes(first, count));
+        self.accept("prefetch", result, |_| false);
     }
 
     fn trim(&mut self) {

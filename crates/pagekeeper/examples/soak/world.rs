@@ -150,11 +150,15 @@ impl World {
     }
 
     /// Says that the next touch of a page raises an exception, makes it, and sees that it was raised.
-    pub(crate) fn raising(&self, page: usize, touch: impl FnOnce()) {
+    pub(crate) fn raising(&self, page: usize, state: State, touch: impl FnOnce()) {
         self.expected[page].store(true, Ordering::Relaxed);
         touch();
         if self.expected[page].swap(false, Ordering::Relaxed) {
-            self.differs(&format!("page {page}: no exception"));
+            let now = self.reservation.query((page * PAGE) as u64);
+            self.differs(&format!(
+                "page {page}: no exception, though it was {state:?}; the space says {:?}",
+                now.map(|region| region.state)
+            ));
         }
     }
 
@@ -192,7 +196,7 @@ impl World {
         for page in 0..self.pages() {
             let mut state = self.page(page);
             if state.raises(false) {
-                self.raising(page, || self.load(page, 0));
+                self.raising(page, *state, || self.load(page, 0));
                 *state = State::ReadWrite;
             }
             (0..WORDS).for_each(|index| self.load(page, index));
