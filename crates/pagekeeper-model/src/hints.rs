@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use pagekeeper_units::PAGES_PER_GRANULE;
 
-/// Below this many allocations the tree itself lies in the nearest cache.
-const WORTH_WHILE: usize = 512;
+/// Below this many allocations the tree is one leaf.
+const WORTH_WHILE: usize = 16;
 
 /// See the module text. Relaxed accesses throughout: guesses only, and the caller holds the space's lock anyway.
 pub(crate) struct Hints {
@@ -74,6 +74,7 @@ mod tests {
         assert!(!hints.grow(WORTH_WHILE - 1));
         assert!(hints.grow(WORTH_WHILE));
         assert!(!hints.grow(WORTH_WHILE));
+        assert!(hints.grow(1000));
         assert_eq!(hints.guess(0), None);
         let page = |number: u64| (1 << 35) - 1000 * PAGES_PER_GRANULE + number * PAGES_PER_GRANULE;
         for number in 0..1000 {
@@ -82,10 +83,7 @@ mod tests {
         for number in 0..1000 {
             assert_eq!(hints.guess(page(number)), Some(number as u32));
         }
-        assert!(
-            hints.grow(WORTH_WHILE * 8),
-            "it grows with what is asked of it"
-        );
+        assert!(hints.grow(8000), "it grows with what is asked of it");
         assert_eq!(hints.guess(page(0)), None, "and begins anew");
     }
 }
