@@ -27,6 +27,7 @@ use pagekeeper_sys::pagemap;
 use super::book::Book;
 use super::brake::Brake;
 use super::engine::Core;
+use super::lateness::Lateness;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
 use super::trim::{Helper, Trimmer, looks_at_all};
@@ -40,7 +41,7 @@ const TARGET_MIN: u64 = 256;
 /// The largest trim, in pages (32 MiB).
 const BATCH_MAX: u64 = 8192;
 /// How fast page faults can bring in pages, a millisecond (measured: 310 with two threads).
-const FASTEST_PAGES_PER_MS: u64 = 400;
+pub(super) const FASTEST_PAGES_PER_MS: u64 = 400;
 /// The longest sleep while there is a file part.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// How long pages are trimmed before the cache is counted again.
@@ -89,33 +90,6 @@ impl Levels {
     /// Where pages are written ahead of being dropped.
     fn early(&self) -> u64 {
         self.target - self.target / 4
-    }
-}
-
-/// How late the balancer is called, lately; and what that is worth in pages.
-#[derive(Debug, Default)]
-pub(super) struct Lateness {
-    /// Microseconds. Rises at once, falls slowly: a busy machine is busy for a while.
-    micros: AtomicU64,
-}
-
-/// Called this late, all is well: what faults can bring in meanwhile is within the slack.
-const PUNCTUAL_MICROS: u64 = 5_000;
-/// In how many looks most of it is forgotten.
-const FORGETTING: u64 = 512;
-
-impl Lateness {
-    /// The balancer was called so much later than it had asked.
-    fn note(&self, late: Duration) {
-        let before = self.micros.load(Ordering::Relaxed);
-        let now = (late.as_micros() as u64).max(before - before.div_ceil(FORGETTING));
-        self.micros.store(now, Ordering::Relaxed);
-    }
-
-    /// Pages that faults can bring in during such a delay, beyond what the slack is for.
-    pub(super) fn reserve(&self) -> u64 {
-        let late = self.micros.load(Ordering::Relaxed);
-        late.saturating_sub(PUNCTUAL_MICROS) * FASTEST_PAGES_PER_MS / 1000
     }
 }
 
@@ -470,21 +444,6 @@ fn mapped_file_pages() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lateness_raises_the_reserve_at_once_and_is_forgotten_slowly() {
-        let lateness = Lateness::default();
-        lateness.note(Duration::from_millis(4));
-        assert_eq!(lateness.reserve(), 0, "the slack is for this");
-        lateness.note(Duration::from_millis(25));
-        assert_eq!(lateness.reserve(), 20 * FASTEST_PAGES_PER_MS);
-        lateness.note(Duration::ZERO);
-        assert!(lateness.reserve() > 19 * FASTEST_PAGES_PER_MS);
-        for _ in 0..4096 {
-            lateness.note(Duration::ZERO);
-        }
-        assert_eq!(lateness.reserve(), 0);
-    }
 
     #[test]
     fn commits_count_as_touched_until_the_next_look() {

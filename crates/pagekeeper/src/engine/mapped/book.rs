@@ -26,6 +26,12 @@ pub(super) struct Arena {
 }
 
 impl Arena {
+    /// How many of the two pieces beside the one with this number are open.
+    fn open_beside(&self, number: u64) -> u64 {
+        let is_open = |number: Option<u64>| number.is_some_and(|n| self.pieces.contains_key(&n));
+        u64::from(is_open(number.checked_sub(1))) + u64::from(is_open(number.checked_add(1)))
+    }
+
     /// What of the 2 MiB with this number lies in the arena.
     pub(super) fn piece_range(&self, number: u64) -> PageRange {
         let start = PageNumber::new(number * PIECE_PAGES as u64);
@@ -82,6 +88,12 @@ pub(super) struct Book {
     pub(super) clock: VecDeque<PieceKey>,
     pub(super) file_pieces: u64,
     empties: VecDeque<PieceKey>,
+    /// Pieces that were opened only to join others, near the mapping limit.
+    spares: Vec<PieceKey>,
+    /// Runs of adjoining open pieces: each is a mapping or two.
+    islands: u64,
+    /// Mappings that the kernel allows the process.
+    pub(super) mapping_limit: u64,
     next_number: u64,
 }
 
@@ -96,6 +108,9 @@ impl Book {
             clock: VecDeque::new(),
             file_pieces: 0,
             empties: VecDeque::new(),
+            spares: Vec::new(),
+            islands: 0,
+            mapping_limit: u64::MAX,
             next_number: 1,
         }
     }
@@ -164,8 +179,28 @@ impl Book {
             }
         }
         if let Some(arena) = self.arena_mut(key.page) {
-            arena.pieces.insert(piece_number(key.page), Box::new(piece));
+            let number = piece_number(key.page);
+            arena.pieces.insert(number, Box::new(piece));
+            let beside = arena.open_beside(number);
+            self.islands = (self.islands + 1).saturating_sub(beside);
         }
+    }
+
+    /// How many pieces are to be opened together: one, unless the mappings of isolated pieces come near what the kernel
+    /// allows. Larger pieces leave fewer gaps, and adjoining ones are one mapping.
+    pub(super) fn pieces_at_once(&self) -> u64 {
+        let mappings = self.islands * 2;
+        match () {
+            () if mappings < self.mapping_limit / 4 => 1,
+            () if mappings < self.mapping_limit / 2 => 8,
+            // What lies together in a page file.
+            () => 32,
+        }
+    }
+
+    /// A piece that was opened with nothing in it. It goes when its share or its place is wanted.
+    pub(super) fn keep_spare(&mut self, key: PieceKey) {
+        self.spares.push(key);
     }
 
     /// Closes pieces in which nothing is committed: `keys` upwards. Where the kernel refuses, a piece stays
@@ -201,9 +236,12 @@ impl Book {
             let Some(arena) = self.arena_mut(key.page) else {
                 continue;
             };
-            let Some(piece) = arena.pieces.remove(&piece_number(key.page)) else {
+            let number = piece_number(key.page);
+            let Some(piece) = arena.pieces.remove(&number) else {
                 continue;
             };
+            let beside = arena.open_beside(number);
+            self.islands = (self.islands + beside).saturating_sub(1);
             let committed = piece.committed.count();
             self.account.locked -= piece.locked.count();
             match piece.nature {
@@ -251,6 +289,20 @@ impl Book {
         before > self.empties.len()
     }
 
+    /// Closes the pieces among those opened along that `which` names, as far as they are still empty; the others of these
+    /// have become pieces like any. Says whether there were any.
+    pub(super) fn close_spares(&mut self, kernel: &Kernel, which: impl Fn(&Piece) -> bool) -> bool {
+        let before = self.spares.len();
+        for key in std::mem::take(&mut self.spares) {
+            match self.piece_by_key(key).map(|piece| which(piece)) {
+                None => {}
+                Some(true) => self.close_if_empty(kernel, key),
+                Some(false) => self.spares.push(key),
+            }
+        }
+        before > self.spares.len()
+    }
+
     fn close_if_empty(&mut self, kernel: &Kernel, key: PieceKey) {
         if self
             .piece_by_key(key)
@@ -270,7 +322,8 @@ impl Book {
     /// Bytes that the records take, about.
     pub(super) fn record_bytes(&self) -> u64 {
         let pieces: u64 = self.pieces().map(|piece| piece.record_bytes() + 32).sum();
-        let queues = (self.clock.capacity() + self.empties.capacity()) * size_of::<PieceKey>();
+        let queues = (self.clock.capacity() + self.empties.capacity() + self.spares.capacity())
+            * size_of::<PieceKey>();
         pieces + queues as u64 + self.files.record_bytes()
     }
 

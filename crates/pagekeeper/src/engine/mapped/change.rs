@@ -198,11 +198,20 @@ impl Book {
         changes: &[Change],
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
-        for change in changes {
-            let wanted = Wanted::of(change.after);
-            if wanted != Wanted::Nothing {
-                self.open_pieces(kernel, change.range, wanted, opened)?;
+        let mut widen = true;
+        loop {
+            for change in changes {
+                let wanted = Wanted::of(change.after);
+                if wanted != Wanted::Nothing {
+                    self.open_pieces(kernel, change.range, wanted, widen, opened)?;
+                }
             }
+            // Opening one piece may close empty ones to make room, also some that this very change is about. The second
+            // time there are none left to close, and none are added.
+            if self.are_open(changes) {
+                break;
+            }
+            widen = false;
         }
         let mut steps = Steps::default();
         for change in changes {
@@ -216,6 +225,15 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// Whether every page that is to be committed lies in an opened piece.
+    fn are_open(&self, changes: &[Change]) -> bool {
+        changes
+            .iter()
+            .filter(|change| Wanted::of(change.after) != Wanted::Nothing)
+            .flat_map(|change| split(change.range))
+            .all(|part| self.piece(part.start()).is_some())
     }
 
     fn plan_change(&self, steps: &mut Steps, change: &Change) {

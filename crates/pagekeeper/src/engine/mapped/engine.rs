@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::{PageState, Protection};
 use pagekeeper_sys::map;
+use pagekeeper_sys::memory_info::KernelSettings;
 use pagekeeper_sys::{Errno, perf};
 use pagekeeper_units::{
     ByteCount, PAGES_PER_GRANULE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange,
@@ -122,10 +123,14 @@ impl MappedEngine {
             settings.maximum_file,
             settings.allow_ram_disk,
         );
+        let mut book = Book::new(account, files, markers);
+        if let Some(limit) = KernelSettings::read().max_map_count {
+            book.mapping_limit = limit;
+        }
         Ok(Arc::new(Self {
             core: Arc::new(Core {
                 kernel: Kernel::default(),
-                book: Mutex::new(Book::new(account, files, markers)),
+                book: Mutex::new(book),
                 balance: Balance::default(),
                 switches,
                 threads: Threads::default(),
@@ -257,6 +262,7 @@ impl Engine for MappedEngine {
     fn close_arena(&self, arena: PageRange) {
         let mut book = self.core.book();
         book.close_empties(&self.core.kernel, Some(arena));
+        book.close_spares(&self.core.kernel, |piece| piece.range.overlaps(arena));
         // Refused only at the mapping limit: then the arena stays, known and inaccessible where closed.
         let _ = book.close_arena(&self.core.kernel, arena);
     }
@@ -275,9 +281,9 @@ impl Engine for MappedEngine {
 
     fn release(&self, allocation: PageRange, committed: &[Change]) {
         self.decommit_all(committed, true);
-        self.core
-            .book()
-            .close_empties(&self.core.kernel, Some(allocation));
+        let mut book = self.core.book();
+        book.close_empties(&self.core.kernel, Some(allocation));
+        book.close_spares(&self.core.kernel, |piece| piece.range.overlaps(allocation));
     }
 
     fn disarm_guard(&self, page: PageNumber, remaining: Protection) -> Result<(), EngineError> {

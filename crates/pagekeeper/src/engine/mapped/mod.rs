@@ -13,7 +13,7 @@
 //! | [`change`] | commit, decommit and protect: plan, do, undo, record |
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
-//! | [`balance`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
+//! | [`balance`], [`lateness`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
 //! | [`thread`], [`on_demand`] | the engine's own threads |
 //! | [`look`] | where pages are, figures |
 //!
@@ -30,7 +30,8 @@
 //! * A commit in an opened piece makes at most one system call; one more (a write of zeros) where the page was
 //!   decommitted before and lies in the page file. Opening a run of pieces costs a constant few.
 //! * Alternating commits cost no mappings. A mapping each is taken by an isolated run of pieces (two, with the
-//!   gap behind it), and by runs of pages that are read-only, executable, or (private, with contents) without
+//!   gap behind it; from a quarter of the kernel's limit on, 8 and then 32 pieces are opened together, so that these
+//!   do not meet it before disk and share run out), and by runs of pages that are read-only, executable, or (private, with contents) without
 //!   access. Where the kernel lacks markers (before 6.13, for files 6.15) every run of committed pages is a
 //!   mapping, so that `vm.max_map_count` (65,530) is met at about 32,000 runs: a clean refusal.
 //! * A closed file piece gives its space back in the background, or at once when space is wanted.
@@ -45,6 +46,7 @@ mod change;
 mod engine;
 mod files;
 mod kernel;
+mod lateness;
 mod look;
 mod on_demand;
 mod open;

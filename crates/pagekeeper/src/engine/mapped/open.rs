@@ -33,12 +33,16 @@ impl Book {
     /// Opens every closed piece that `range` touches. Pages of `range` in them are committed at once where they
     /// are wanted readable and writable; other pages are fenced, and so is all the rest of these pieces.
     ///
+    /// With `widen`, neighbours are opened along near the mapping limit. Making room may close empty pieces, also in
+    /// `range`: look again afterwards.
+    ///
     /// On an error nothing is open that was not before. `opened` gets the new pieces, also those before the error.
     pub(super) fn open_pieces(
         &mut self,
         kernel: &Kernel,
         range: PageRange,
         wanted: Wanted,
+        widen: bool,
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
         let mut closed: Option<PageRange> = None;
@@ -51,18 +55,19 @@ impl Book {
             if (is_open || part.end() == range.end())
                 && let Some(run) = closed.take()
             {
-                self.open_run(kernel, run, wanted, opened)?;
+                self.open_run(kernel, run, wanted, widen, opened)?;
             }
         }
         Ok(())
     }
 
-    /// Opens the pieces of a run, all of which are closed: anonymous as far as the share goes, then file pieces.
+    /// Opens the pieces of a run, all of which are closed, and near the mapping limit their neighbours as well.
     fn open_run(
         &mut self,
         kernel: &Kernel,
         run: PageRange,
         wanted: Wanted,
+        widen: bool,
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
         let whole = self.whole_pieces(run)?;
@@ -71,6 +76,67 @@ impl Book {
         } else {
             PageRange::default()
         };
+        let wide = match widen {
+            true => self.widened(kernel, whole),
+            false => whole,
+        };
+        if wide != whole {
+            let before = opened.len();
+            if self.open_whole(kernel, wide, visible, opened).is_ok() {
+                for key in opened.get(before..).unwrap_or_default() {
+                    if !whole.contains(key.page) {
+                        self.keep_spare(*key);
+                    }
+                }
+                return Ok(());
+            }
+            // No room for so much: then what is wanted alone.
+        }
+        self.open_whole(kernel, whole, visible, opened)
+    }
+
+    /// `whole` with the closed pieces beside it that are to be opened along. All of one nature, so that opening them is
+    /// all or nothing.
+    fn widened(&mut self, kernel: &Kernel, whole: PageRange) -> PageRange {
+        let at_once = self.pieces_at_once();
+        if at_once == 1 {
+            return whole;
+        }
+        let Some(arena) = self.arena(whole.start()) else {
+            return whole;
+        };
+        let last = whole.end().get() - 1;
+        let (mut first, mut end) = (piece_number(whole.start()), last / PIECE_PAGES as u64 + 1);
+        let lowest = first / at_once * at_once;
+        let highest = end.next_multiple_of(at_once);
+        let is_free = |number: u64| {
+            !arena.pieces.contains_key(&number) && !arena.piece_range(number).is_empty()
+        };
+        while first > lowest && is_free(first - 1) {
+            first -= 1;
+        }
+        while end < highest && is_free(end) {
+            end += 1;
+        }
+        let wide = PageRange::between(
+            arena.piece_range(first).start(),
+            arena.piece_range(end - 1).end(),
+        );
+        let of_whole = self.anonymous_end(kernel, whole);
+        let of_wide = self.anonymous_end(kernel, wide);
+        let is_anonymous = of_whole == whole.end() && of_wide == wide.end();
+        let is_file = of_whole == whole.start() && of_wide == wide.start();
+        if is_anonymous || is_file { wide } else { whole }
+    }
+
+    /// Opens whole pieces: anonymous as far as the share goes, then file pieces.
+    fn open_whole(
+        &mut self,
+        kernel: &Kernel,
+        whole: PageRange,
+        visible: PageRange,
+        opened: &mut Vec<PieceKey>,
+    ) -> Result<(), EngineError> {
         let split_at = self.anonymous_end(kernel, whole);
         let group = |range: PageRange| Group {
             range,
@@ -111,6 +177,7 @@ impl Book {
         if self.account.anonymous_charged + first > share {
             // Empty pieces that are kept open hold some of it.
             self.close_empties(kernel, None);
+            self.close_spares(kernel, |piece| piece.nature == Nature::Anonymous);
         }
         let mut charged = self.account.anonymous_charged;
         let mut end = whole.start();
@@ -131,7 +198,8 @@ impl Book {
         count: u64,
     ) -> Result<Vec<Run>, EngineError> {
         self.files.take(first, count).or_else(|error| {
-            let closed = self.close_empties(kernel, None);
+            let closed = self.close_empties(kernel, None)
+                | self.close_spares(kernel, |piece| piece.nature != Nature::Anonymous);
             let punched = self.files.punch_retired();
             if closed || punched {
                 self.files.take(first, count)

@@ -261,6 +261,87 @@ fn whole_pieces_cost_a_constant_few_calls_and_get_huge_pages() {
     );
 }
 
+/// One page in every fourth piece: each would be a mapping, and a gap another.
+#[test]
+fn near_the_mapping_limit_larger_pieces_are_opened() {
+    const LIMIT: u64 = 80;
+    const RUNS: u64 = 120;
+    let piece = 2 * MIB;
+    for share in [100, 0] {
+        let ram = if share == 100 { 2048 * MIB } else { 64 * MIB };
+        let memory = Memory::new(settings(ram, share, 1536 * MIB), 8 * RUNS * piece);
+        memory.engine.core.book().mapping_limit = LIMIT;
+        let page = |run: u64| 4 * run * piece + 7;
+        for run in 0..RUNS {
+            memory.commit(page(run), 1);
+            memory.write(page(run), run + 1);
+        }
+        let mappings = mappings_in(memory.arena) as u64;
+        println!("share {share}: {mappings} mappings for {RUNS} runs");
+        assert!(mappings < LIMIT, "{mappings}");
+        for run in 0..RUNS {
+            assert_eq!(memory.read(page(run)), run + 1);
+            // Opened along, not committed.
+            assert!(!super::failures::is_reachable(&memory, page(run) + piece));
+        }
+        // What was opened along can be committed like anything else.
+        memory.commit(page(RUNS - 1) + piece, 2);
+        assert_eq!(memory.read(page(RUNS - 1) + piece), 0);
+        // And goes with the rest.
+        let all: Vec<Change> = (0..RUNS)
+            .map(|run| memory.to(page(run), 1, Some(RW), None))
+            .chain([memory.to(page(RUNS - 1) + piece, 2, Some(RW), None)])
+            .collect();
+        memory.engine.release(memory.arena, &all);
+        assert_eq!(memory.engine.core.book().pieces().count(), 0);
+        assert_eq!(mappings_in(memory.arena), 1);
+    }
+}
+
+/// A piece that is kept open, empty, goes when its share is wanted: also by a commit that reaches into it.
+#[test]
+fn a_commit_that_closes_a_piece_of_its_own_opens_it_again() {
+    let piece = 2 * MIB;
+    // A share of four pieces.
+    let memory = Memory::new(settings(16 * MIB, 50, 64 * MIB), 16 * piece);
+    for index in [0, 1, 2, 4] {
+        memory.commit(index * piece, 1);
+        memory.write(index * piece, index + 1);
+    }
+    memory.decommit(4 * piece, 1);
+    memory.commit(4 * piece + 5, 2 * piece);
+    for page in [4 * piece + 5, 5 * piece - 1, 5 * piece, 6 * piece + 4] {
+        assert!(super::failures::is_reachable(&memory, page), "page {page}");
+        assert_eq!(memory.read(page), 0);
+        memory.write(page, page);
+    }
+    assert!(!super::failures::is_reachable(&memory, 4 * piece));
+    for index in [0, 1, 2] {
+        assert_eq!(memory.read(index * piece), index + 1);
+    }
+}
+
+/// Larger pieces are opened as long as there is room for them: then single ones.
+#[test]
+fn what_is_opened_along_makes_room_where_that_is_wanted() {
+    for share in [100, 0] {
+        let piece = 2 * MIB;
+        let ram = if share == 100 { 64 * MIB } else { 16 * MIB };
+        let memory = Memory::new(settings(ram, share, 64 * MIB), 64 * piece);
+        memory.engine.core.book().mapping_limit = 2;
+        memory.commit(0, 1);
+        memory.commit(40 * piece, 1);
+        assert!(memory.engine.core.book().pieces().count() >= 32);
+        // All of the share, or of the file, for pages that are wanted.
+        memory.write(0, 5);
+        memory.decommit(40 * piece, 1);
+        memory.commit(piece, 30 * piece);
+        for page in [0, piece, 31 * piece - 1] {
+            assert_eq!(memory.read(page), if page == 0 { 5 } else { 0 });
+        }
+    }
+}
+
 #[test]
 fn the_share_decides_at_birth_and_comes_back() {
     let memory = Memory::new(settings(16 * MIB, 50, 256 * MIB), 64 * MIB);
