@@ -42,6 +42,10 @@ impl ReservationBuilder {
     }
 
     /// At this address, rounded down to 64 KiB; refused when any page there is taken.
+    ///
+    /// Reservations are slices of larger mappings of ours, one engine each. One rule comes from that, which Windows does not
+    /// have: a reservation cannot reach across the edge of such a mapping, nor into one of another engine, while another
+    /// reservation lies in it (`CrossesArena`, `ArenaOfOtherEngine`). Mappings that nobody uses give way.
     pub fn at(mut self, address: u64) -> Self {
         self.at = Some(address);
         self

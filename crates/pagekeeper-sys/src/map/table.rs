@@ -130,3 +130,22 @@ impl<T: TableCell> Deref for ZeroedTable<T> {
         unsafe { slice::from_raw_parts(self.memory.base().cast::<T>(), self.length) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_left_out_of_core_dumps() {
+        let table = ZeroedTable::<AtomicU64>::new(1 << 20).expect("address space");
+        let start = format!("{:x}-", table.memory.base() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("there");
+        let mine = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let flags = mine.into_iter().find(|line| line.starts_with("VmFlags:"));
+        let flags = flags.expect("the kernel shows flags");
+        assert!(
+            flags.split_ascii_whitespace().any(|flag| flag == "dd"),
+            "{flags}"
+        );
+    }
+}

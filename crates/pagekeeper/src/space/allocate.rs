@@ -3,7 +3,9 @@
 use pagekeeper_model::{
     EngineTag, FreePlan, FreeRequest, PageState, Placement, Refusal, RegionState, ReserveRequest,
 };
-use pagekeeper_units::{ByteCount, PAGES_PER_HUGE_PAGE, PageCount, PageRange};
+use pagekeeper_units::{
+    ByteCount, PAGE_SIZE, PAGES_PER_GRANULE, PAGES_PER_HUGE_PAGE, PageCount, PageRange,
+};
 
 use super::ledger::Ledger;
 use super::{Core, Request, Shared};
@@ -24,7 +26,13 @@ impl Shared {
             self.prepare_write_watch(request)?;
         }
         let mut core = self.enter(request)?;
-        let plan = match core.model.plan_reserve(wanted) {
+        let mut planned = core.model.plan_reserve(wanted);
+        if let Err(Refusal::CrossesArena { .. } | Refusal::ArenaOfOtherEngine { .. }) = planned
+            && core.close_unused_arenas(wanted)
+        {
+            planned = core.model.plan_reserve(wanted);
+        }
+        let plan = match planned {
             Err(Refusal::NoHole { pages }) => {
                 core.open_arena(request, wanted.engine, pages)?;
                 core.model.plan_reserve(wanted)
@@ -137,6 +145,30 @@ impl Core {
                 Err(other) => return Err(other),
             }
         }
+    }
+
+    /// Address space of ours that no reservation uses is no reason to refuse one: arenas that lie in the way and are empty go
+    /// back to the kernel. Whether there was one.
+    fn close_unused_arenas(&mut self, wanted: &ReserveRequest) -> bool {
+        let granule = PAGES_PER_GRANULE * PAGE_SIZE as u64;
+        let Some(at) = wanted.at else {
+            return false;
+        };
+        let start = at & !(granule - 1);
+        let Some(range) = PageRange::touched_by(start, wanted.size.saturating_add(at - start))
+        else {
+            return false;
+        };
+        let unused: Vec<_> = self
+            .model
+            .arenas()
+            .filter(|arena| arena.allocations == 0 && arena.range.overlaps(range))
+            .collect();
+        for arena in &unused {
+            self.fixed_arenas.remove(&arena.range.start());
+            self.close_arena(arena.engine, arena.range);
+        }
+        !unused.is_empty()
     }
 
     fn open_arena_at(

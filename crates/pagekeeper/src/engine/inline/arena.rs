@@ -21,6 +21,12 @@ use super::extent::{EXPECTED, ExtentNumber, ExtentWords, LockedExtent};
 use super::working_set::WorkingSet;
 use crate::error::EngineError;
 
+#[cfg(test)]
+std::thread_local! {
+    /// How many changes of the right to execute this thread gets through before the kernel refuses one; for tests.
+    pub(crate) static REFUSE_EXECUTABLE_AFTER: core::cell::Cell<Option<u32>> = const { core::cell::Cell::new(None) };
+}
+
 /// Words of the extent table that belong to one extent.
 const WORDS: usize = 3;
 
@@ -185,6 +191,16 @@ impl Arena {
         range: PageRange,
         executable: bool,
     ) -> Result<(), EngineError> {
+        #[cfg(test)]
+        if let Some(left) = REFUSE_EXECUTABLE_AFTER.get() {
+            REFUSE_EXECUTABLE_AFTER.set(left.checked_sub(1));
+            if left == 0 {
+                return Err(EngineError::Kernel {
+                    call: "mprotect",
+                    errno: pagekeeper_sys::Errno::NOMEM,
+                });
+            }
+        }
         let access = if executable {
             Access::READ_WRITE | Access::EXECUTE
         } else {

@@ -362,6 +362,12 @@ impl WorkingSet {
         }
     }
 
+    /// Extents with committed pages.
+    #[cfg(test)]
+    pub(crate) fn expected_extents(&self) -> u64 {
+        self.expected_extents.load(Ordering::Relaxed)
+    }
+
     /// Extents whose last committed page has gone.
     pub(crate) fn expect_fewer_extents(&self, fewer: u64) {
         self.expected_extents.fetch_sub(fewer, Ordering::Relaxed);

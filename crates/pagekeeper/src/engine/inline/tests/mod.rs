@@ -9,6 +9,7 @@ mod descriptors;
 mod disks;
 mod failing_disk;
 mod foreign;
+mod undo;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
