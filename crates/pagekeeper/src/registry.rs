@@ -141,11 +141,16 @@ pub(crate) fn insert(arena: Registered) {
 /// or of [`sweep_retired`].
 pub(crate) fn remove(range: PageRange) {
     change(|arenas| arenas.retain(|arena| arena.range != range));
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS {
         if sweep_retired() {
             return;
         }
-        std::thread::yield_now();
+        if look < LOOKS / 2 {
+            std::thread::yield_now();
+        } else {
+            // A reader that has no processor needs one before it can leave. What is kept keeps a descriptor too.
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
     }
 }
 
@@ -166,7 +171,7 @@ pub(crate) fn hold() -> impl Sized {
 }
 
 /// How often a removal looks for a moment without faults before it leaves the rest for later.
-const LOOKS: usize = 20;
+const LOOKS: usize = 40;
 
 /// Frees what was taken out, if no fault looks at any arena now; whether nothing is left to be freed.
 pub(crate) fn sweep_retired() -> bool {

@@ -15,7 +15,6 @@ use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pagekeeper::{ByteCount, EngineKind, Protection, RegionState, Resident, Space};
 use support::alone;
@@ -393,9 +392,8 @@ fn memory_is_recognised_while_other_arenas_come_and_go() {
             let paged = Paged::new(ByteCount::mib(1), ByteCount::mib(4));
             let all = bytes(&paged);
             fill(all, 3);
-            let done = AtomicBool::new(false);
             std::thread::scope(|scope| {
-                scope.spawn(|| {
+                let others = scope.spawn(|| {
                     for round in 0..60 {
                         let other = support::space(EngineKind::Inline, ByteCount::mib(1));
                         // Below everything, or above it.
@@ -409,11 +407,10 @@ fn memory_is_recognised_while_other_arenas_come_and_go() {
                         support::write_page(&reservation, 0, round);
                         paged.region.trim(..);
                     }
-                    done.store(true, Ordering::Relaxed);
                 });
                 let mut sink = tempfile::tempfile_in(folder().path()).expect("a file");
                 let mut part = 0;
-                while !done.load(Ordering::Relaxed) {
+                while !others.is_finished() {
                     let from = part * 16_384 % all.len();
                     sink.rewind().expect("a file");
                     sink.write_all(&all[from..from + 16_384])

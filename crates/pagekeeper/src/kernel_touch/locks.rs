@@ -186,7 +186,7 @@ pub(super) fn take_lock<T>(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
+pub(super) unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
     let real = real!(pthread_mutex_lock: (*mut pthread_mutex_t) -> c_int);
     // SAFETY: the caller's promises, passed on.
     unsafe {
@@ -205,7 +205,7 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
+pub(super) unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
     let real = real!(pthread_mutex_trylock: (*mut pthread_mutex_t) -> c_int);
     // SAFETY: the caller's promises, passed on.
     unsafe {
@@ -219,7 +219,7 @@ unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -
 macro_rules! until {
     ($($name:ident($type:ty) by $attempt:ident special $special:expr;)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(object: *mut $type, moment: *const timespec) -> c_int {
+        pub(super) unsafe extern "C-unwind" fn $name(object: *mut $type, moment: *const timespec) -> c_int {
             let real = real!($name: (*mut $type, *const timespec) -> c_int);
             // SAFETY: the caller's promises, passed on.
             unsafe {
@@ -239,7 +239,7 @@ macro_rules! until {
 macro_rules! until_on_clock {
     ($($name:ident($type:ty) by $attempt:ident special $special:expr;)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(object: *mut $type, clock: clockid_t, moment: *const timespec) -> c_int {
+        pub(super) unsafe extern "C-unwind" fn $name(object: *mut $type, clock: clockid_t, moment: *const timespec) -> c_int {
             let real = real!($name: (*mut $type, clockid_t, *const timespec) -> c_int);
             // SAFETY: the caller's promises, passed on.
             unsafe {
@@ -274,7 +274,7 @@ unsafe fn never<T>(_object: *const T) -> bool {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
+pub(super) unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
     let real = real!(pthread_mutex_unlock: (*mut pthread_mutex_t) -> c_int);
     // SAFETY: the caller's promises, passed on.
     unsafe {
@@ -322,7 +322,7 @@ fn either(condition: *const pthread_cond_t, mutex: *const pthread_mutex_t) -> bo
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_cond_wait(
+pub(super) unsafe extern "C-unwind" fn pthread_cond_wait(
     condition: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
 ) -> c_int {
@@ -337,7 +337,7 @@ unsafe extern "C-unwind" fn pthread_cond_wait(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_cond_timedwait(
+pub(super) unsafe extern "C-unwind" fn pthread_cond_timedwait(
     condition: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
     moment: *const timespec,
@@ -356,7 +356,7 @@ unsafe extern "C-unwind" fn pthread_cond_timedwait(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_cond_clockwait(
+pub(super) unsafe extern "C-unwind" fn pthread_cond_clockwait(
     condition: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
     clock: clockid_t,
@@ -393,7 +393,7 @@ unsafe fn clock_of(condition: *const pthread_cond_t) -> clockid_t {
 macro_rules! briefly {
     ($($name:ident($type:ty);)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(object: *mut $type) -> c_int {
+        pub(super) unsafe extern "C-unwind" fn $name(object: *mut $type) -> c_int {
             let real = real!($name: (*mut $type) -> c_int);
             let _pinned = hold_briefly(object);
             // SAFETY: the caller's promises, passed on.
@@ -410,7 +410,7 @@ briefly! {
 macro_rules! rwlock {
     ($($name:ident by $attempt:ident;)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(lock: *mut pthread_rwlock_t) -> c_int {
+        pub(super) unsafe extern "C-unwind" fn $name(lock: *mut pthread_rwlock_t) -> c_int {
             let real = real!($name: (*mut pthread_rwlock_t) -> c_int);
             // SAFETY: the caller's promises, passed on.
             unsafe {
@@ -437,7 +437,7 @@ pub(super) unsafe fn is_shared<T>(object: *const T, offset: usize) -> bool {
 macro_rules! wake {
     ($($name:ident($type:ty) shared at $offset:literal;)*) => { $(
         #[unsafe(no_mangle)]
-        unsafe extern "C-unwind" fn $name(object: *mut $type) -> c_int {
+        pub(super) unsafe extern "C-unwind" fn $name(object: *mut $type) -> c_int {
             let real = real!($name: (*mut $type) -> c_int);
             // SAFETY: the caller's promises, passed on.
             unsafe {
@@ -454,7 +454,9 @@ wake! {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int {
+pub(super) unsafe extern "C-unwind" fn pthread_barrier_wait(
+    barrier: *mut pthread_barrier_t,
+) -> c_int {
     let real = real!(pthread_barrier_wait: (*mut pthread_barrier_t) -> c_int);
     // The threads that come late must not be kept from coming.
     let _pinned = hold_briefly(barrier);
@@ -463,7 +465,7 @@ unsafe extern "C-unwind" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn pthread_once(
+pub(super) unsafe extern "C-unwind" fn pthread_once(
     control: *mut pthread_once_t,
     start: Option<unsafe extern "C-unwind" fn()>,
 ) -> c_int {

@@ -17,6 +17,7 @@
 //! All functions are `extern "C-unwind"`, because some are cancellation points, and a cancelled thread unwinds through
 //! them (and lets go of its pins on the way).
 
+mod c11_threads;
 mod checked;
 mod descriptors;
 mod facts;
@@ -102,6 +103,7 @@ static FAMILIES: &[&[KernelTouch]] = &[
     polling::TABLE,
     locks::TABLE,
     semaphores::TABLE,
+    c11_threads::TABLE,
     signals::TABLE,
     process::TABLE,
     descriptors::TABLE,

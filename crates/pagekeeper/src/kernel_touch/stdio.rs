@@ -18,7 +18,7 @@ use libc::FILE;
 
 use super::reach::{ErrnoKept, admit, fail, reaches};
 use super::scratch::{Scratch, copy, string_length};
-use super::transfer::BOUNCE_BYTES;
+use super::transfer::{BOUNCE_BYTES, in_parts};
 use super::wrap::{real, rows};
 use crate::engine::inline::pin::Want;
 
@@ -71,23 +71,14 @@ unsafe fn read_parts(real: Read, buffer: *mut u8, count: usize, stream: *mut FIL
         let Ok(bounce) = Scratch::new(count.min(BOUNCE_BYTES)) else {
             return fail(libc::ENOMEM);
         };
-        let mut done = 0;
-        while done < count {
-            let part = (count - done).min(BOUNCE_BYTES);
+        bytes(in_parts(count, BOUNCE_BYTES, |done, part| {
             let at = buffer.wrapping_add(done);
-            if let Err(number) = admit(at, part, Want::Write) {
-                super::real::set_errno(number);
-                break;
-            }
+            admit(at, part, Want::Write)?;
             let arrived = real(bounce.start().cast(), 1, part, stream);
             let _kept = ErrnoKept::new();
             copy(bounce.start(), at, arrived);
-            done += arrived;
-            if arrived < part {
-                break;
-            }
-        }
-        done
+            Ok(arrived as isize)
+        }))
     }
 }
 
@@ -99,23 +90,18 @@ unsafe fn write_parts(real: Write, buffer: *const u8, count: usize, stream: *mut
         let Ok(bounce) = Scratch::new(count.min(BOUNCE_BYTES)) else {
             return fail(libc::ENOMEM);
         };
-        let mut done = 0;
-        while done < count {
-            let part = (count - done).min(BOUNCE_BYTES);
+        bytes(in_parts(count, BOUNCE_BYTES, |done, part| {
             let at = buffer.wrapping_add(done);
-            if let Err(number) = admit(at, part, Want::Read) {
-                super::real::set_errno(number);
-                break;
-            }
+            admit(at, part, Want::Read)?;
             copy(at, bounce.start(), part);
-            let written = real(bounce.start().cast(), 1, part, stream);
-            done += written;
-            if written < part {
-                break;
-            }
-        }
-        done
+            Ok(real(bounce.start().cast(), 1, part, stream) as isize)
+        }))
     }
+}
+
+/// A stream has no way to say "nothing, and why" but errno.
+fn bytes(moved: isize) -> usize {
+    usize::try_from(moved).unwrap_or(0)
 }
 
 macro_rules! fread_like {

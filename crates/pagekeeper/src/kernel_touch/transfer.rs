@@ -209,6 +209,24 @@ pub(super) unsafe fn write_out(
     done as isize
 }
 
+/// Moves `total` bytes in parts of at most `most`, until one comes short. `move_part` gets how many bytes are done and how many
+/// are to be moved, and says how many it moved (-1: errno is set), or an error number.
+pub(super) fn in_parts(
+    total: usize,
+    most: usize,
+    mut move_part: impl FnMut(usize, usize) -> Result<isize, c_int>,
+) -> isize {
+    let mut done = 0;
+    while done < total {
+        let part = (total - done).min(most);
+        let result = move_part(done, part);
+        if let Step::End(result) = advance(&mut done, part, result) {
+            return result;
+        }
+    }
+    done as isize
+}
+
 /// Whether a transfer goes on after a part.
 enum Step {
     Next,

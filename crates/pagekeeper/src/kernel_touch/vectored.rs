@@ -16,7 +16,7 @@ use libc::{iovec, off_t};
 use super::file_io::unsplit;
 use super::reach::{ErrnoKept, admit, fail, reaches};
 use super::scratch::{Scratch, copy};
-use super::transfer::{ATOMIC_MOST, BOUNCE_BYTES, Behind, behind};
+use super::transfer::{ATOMIC_MOST, BOUNCE_BYTES, Behind, behind, in_parts};
 use super::wrap::{real, rows};
 use crate::engine::inline::pin::Want;
 
@@ -132,6 +132,14 @@ impl Vectors {
     }
 }
 
+/// What a vectored call moves at once, at most.
+const fn most_at_once(behind: Behind) -> usize {
+    match behind {
+        Behind::Message => ATOMIC_MOST,
+        Behind::File | Behind::Stream => BOUNCE_BYTES,
+    }
+}
+
 /// A vectored read through bounce buffers; `call` gets one buffer and how many bytes are done.
 unsafe fn read_vectors(
     behind: Behind,
@@ -145,47 +153,28 @@ unsafe fn read_vectors(
             Ok(vectors) => vectors,
             Err(number) => return fail(number),
         };
-        let total = vectors.total();
-        let most = if behind == Behind::Message {
-            ATOMIC_MOST
-        } else {
-            BOUNCE_BYTES
+        let most = most_at_once(behind);
+        // More may not be there yet, and then waiting for it would be wrong: only files go on.
+        let total = match behind {
+            Behind::File => vectors.total(),
+            Behind::Stream | Behind::Message => vectors.total().min(most),
         };
         let Ok(bounce) = Scratch::new(total.min(most)) else {
             return fail(libc::ENOMEM);
         };
-        let mut done = 0;
-        while done < total {
-            let part = (total - done).min(most);
+        in_parts(total, most, |done, part| {
             // Messages may be much shorter than the room for them: only the beginning is looked at.
             let looked_at = if behind == Behind::File { part } else { 1 };
-            if let Err(number) = vectors.admit(done, looked_at, Want::Write) {
-                return if done > 0 {
-                    done as isize
-                } else {
-                    fail(number)
-                };
-            }
+            vectors.admit(done, looked_at, Want::Write)?;
             let moved = call(bounce.start(), part, done);
-            if moved < 0 {
-                return if done > 0 { done as isize } else { moved };
-            }
-            let arrived = (moved as usize).min(part);
-            if let Err(number) = vectors.admit(done, arrived, Want::Write) {
-                return if done > 0 {
-                    done as isize
-                } else {
-                    fail(number)
-                };
-            }
             let _kept = ErrnoKept::new();
-            vectors.spread(done, arrived, bounce.start());
-            done += arrived;
-            if arrived < part || behind != Behind::File {
-                break;
+            if moved > 0 {
+                let arrived = (moved as usize).min(part);
+                vectors.admit(done, arrived, Want::Write)?;
+                vectors.spread(done, arrived, bounce.start());
             }
-        }
-        done as isize
+            Ok(moved)
+        })
     }
 }
 
@@ -203,35 +192,15 @@ unsafe fn write_vectors(
             Err(number) => return fail(number),
         };
         let total = vectors.total();
-        let most = if unsplit(descriptor, total) == Behind::Message {
-            ATOMIC_MOST
-        } else {
-            BOUNCE_BYTES
-        };
+        let most = most_at_once(unsplit(descriptor, total));
         let Ok(bounce) = Scratch::new(total.min(most)) else {
             return fail(libc::ENOMEM);
         };
-        let mut done = 0;
-        while done < total {
-            let part = (total - done).min(most);
-            if let Err(number) = vectors.admit(done, part, Want::Read) {
-                return if done > 0 {
-                    done as isize
-                } else {
-                    fail(number)
-                };
-            }
+        in_parts(total, most, |done, part| {
+            vectors.admit(done, part, Want::Read)?;
             vectors.gather(done, part, bounce.start());
-            let moved = call(bounce.start(), part, done);
-            if moved < 0 {
-                return if done > 0 { done as isize } else { moved };
-            }
-            done += moved as usize;
-            if (moved as usize) < part {
-                break;
-            }
-        }
-        done as isize
+            Ok(call(bounce.start(), part, done))
+        })
     }
 }
 
