@@ -14,8 +14,9 @@ use pagekeeper_sys::lock::SignalsBlocked;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
-use super::drop::drop_pages;
+use super::drop::{Span, drop_pages};
 use super::entry::{Entry, Kind, Rights};
+use super::execution::{allow_execution, restore_execution};
 use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, extents_of};
 use super::fault::{Answer, Want, bring_in};
 use super::staging::{FrameNumber, List, Stored};
@@ -24,7 +25,7 @@ use super::work_area::WorkArea;
 use crate::engine::{Change, Residence};
 use crate::error::EngineError;
 
-fn rights_of(state: PageState) -> Option<Rights> {
+pub(super) fn rights_of(state: PageState) -> Option<Rights> {
     match state {
         PageState::Reserved => None,
         PageState::Committed(protection) => Some(Rights::of(protection)),
@@ -81,35 +82,6 @@ fn commit_fresh(arena: &Arena, range: PageRange, rights: Rights) {
         arena.entry(page).update(|entry| entry.committed(rights));
     }
     arena.set().note_committed(range.count(), PageCount::ZERO);
-}
-
-/// Ranges that become executable, or stop being so, need the processor's leave: the one right that our own table
-/// cannot give. (So alternating execute rights meet the kernel's mapping limit; nothing else does.)
-fn allow_execution(arena: &Arena, changes: &[Change]) -> Result<(), EngineError> {
-    for (done, change) in changes.iter().enumerate() {
-        if executes(change.before) != executes(change.after)
-            && let Err(error) = arena.set_executable(change.range, executes(change.after))
-        {
-            // The one that failed may be changed in part.
-            restore_execution(arena, changes.get(..=done).unwrap_or_default());
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// Gives the ranges the right to execute, or takes it, as it was before.
-fn restore_execution(arena: &Arena, changes: &[Change]) {
-    for change in changes {
-        if executes(change.before) != executes(change.after) {
-            // Joins mappings rather than splitting them, so the kernel has no reason to refuse.
-            let _ = arena.set_executable(change.range, executes(change.before));
-        }
-    }
-}
-
-fn executes(state: PageState) -> bool {
-    rights_of(state).is_some_and(Rights::allows_execute)
 }
 
 /// New rights for committed pages. Pages that may not be touched any more leave the mapping, so none of them may be pinned:
@@ -304,27 +276,6 @@ fn decommit_span(arena: &Arena, range: PageRange, blocked: &mut Option<SignalsBl
     }
     set.expect_fewer_extents(emptied);
     set.note_locked(-unlocked);
-}
-
-/// The pages from the first to the last that were present.
-#[derive(Default)]
-struct Span {
-    first: Option<PageNumber>,
-    last: Option<PageNumber>,
-}
-
-impl Span {
-    fn include(&mut self, page: PageNumber) {
-        self.first = Some(self.first.unwrap_or(page));
-        self.last = Some(page);
-    }
-
-    fn range(&self) -> Option<PageRange> {
-        Some(PageRange::between(
-            self.first?,
-            self.last?.plus(PageCount::ONE),
-        ))
-    }
 }
 
 /// Storage outside the mapping that an entry named.

@@ -8,7 +8,7 @@
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::{Advice, advise};
 use pagekeeper_sys::prctl;
-use pagekeeper_units::PageRange;
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use crate::error::EngineError;
 
@@ -37,4 +37,25 @@ pub(crate) fn refuse_future_locks() -> Result<(), EngineError> {
         reason: "mlockall(MCL_FUTURE) is in force: call munlockall first, or use the mapped engine"
             .to_owned(),
     })
+}
+
+/// The pages from the first to the last that were present.
+#[derive(Default)]
+pub(crate) struct Span {
+    first: Option<PageNumber>,
+    last: Option<PageNumber>,
+}
+
+impl Span {
+    pub(crate) fn include(&mut self, page: PageNumber) {
+        self.first = Some(self.first.unwrap_or(page));
+        self.last = Some(page);
+    }
+
+    pub(crate) fn range(&self) -> Option<PageRange> {
+        Some(PageRange::between(
+            self.first?,
+            self.last?.plus(PageCount::ONE),
+        ))
+    }
 }

@@ -27,6 +27,7 @@
 //! | [`balance`] | the background thread |
 //! | [`change`] | commit, decommit, protect, lock, trim |
 //! | [`untouched`] | changes of pages that nobody touched yet, without a lock |
+//! | [`execution`] | the right to execute |
 //! | [`pin`] | pages held in memory for the kernel |
 //! | [`prefetch`] | pages brought in ahead of time |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
@@ -52,6 +53,7 @@ mod clean;
 mod descriptor;
 mod drop;
 mod entry;
+mod execution;
 mod extent;
 pub(crate) mod fault;
 mod foreign;
