@@ -90,7 +90,7 @@ impl Shared {
                 let tag = plan.allocation().engine;
                 let committed = core.committed_runs(range, plan.refund());
                 let refund = plan.refund();
-                core.forget_writes(range);
+                core.forget_writes(range, &committed);
                 if let Some(engine) = core.ledger.engine(tag) {
                     engine.release(range, &committed);
                 }

@@ -17,7 +17,7 @@
     reason = "UNSAFETY: registers watched memory, where no access ever fails because of it"
 )]
 
-use pagekeeper_model::{Change, Refusal, RegionState};
+use pagekeeper_model::{Access, Change, Refusal, RegionState};
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::{Advice, advise};
 use pagekeeper_sys::pagemap::{Categories, PageRun, Query, Scan};
@@ -214,10 +214,11 @@ impl Core {
     pub(crate) fn watch_changes(&mut self, changes: &[Change], whole: PageRange) {
         for change in changes.iter().filter(|change| change.after.is_committed()) {
             let watched = self.register(change.range, whole).and_then(|()| {
-                if change.before.is_committed() {
-                    self.harvest(change.range, Absent::Unknown)
-                } else {
+                // Nobody can have written what was not there, or cannot be touched.
+                if !change.before.is_committed() || closes(change) {
                     self.protect_fresh(change.range)
+                } else {
+                    self.harvest(change.range, Absent::Unknown)
                 }
             });
             if watched.is_err() {
@@ -273,6 +274,21 @@ impl Core {
                 // Rather too much than too little.
                 self.writes.remembered.insert(change.range);
             }
+            if closes(change) {
+                self.lift(change.range);
+            }
+        }
+    }
+
+    /// Lifts the protection of pages in which an engine may be about to install markers: over protected pages of files the
+    /// kernel (6.18) never comes to an end with that. A write by another thread in just this moment is not seen.
+    fn lift(&self, range: PageRange) {
+        let Some(descriptor) = &self.writes.descriptor else {
+            return;
+        };
+        for part in without(&self.writes.blind, range) {
+            // SAFETY: ours; nothing waits for a fault there.
+            let _ = unsafe { descriptor.write_protect(part, false) };
         }
     }
 
@@ -294,12 +310,23 @@ impl Core {
         Ok(())
     }
 
-    /// An allocation goes, and with it all that is known of its writes.
-    pub(crate) fn forget_writes(&mut self, range: PageRange) {
+    /// An allocation goes, and with it all that is known of its writes. `committed` are its committed runs.
+    pub(crate) fn forget_writes(&mut self, range: PageRange, committed: &[Change]) {
         if self.writes.descriptor.is_some() {
+            if self.watches(committed) {
+                committed.iter().for_each(|change| self.lift(change.range));
+            }
             self.writes.remembered.remove(range);
             self.writes.blind.remove(range);
         }
+    }
+}
+
+/// Whether a change takes away every right, so that an engine may install markers.
+fn closes(change: &Change) -> bool {
+    match change.after.protection() {
+        None => true,
+        Some(protection) => protection.is_guard() || !protection.allows(Access::Read),
     }
 }
 
