@@ -3,6 +3,11 @@
 //! For forked children, which lack what was not inherited and want to have it back at the same addresses, while every
 //! allocation of theirs would like to lie in the hole.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: takes over the mapping of a place that is held"
+)]
+
 use std::sync::{Mutex, PoisonError};
 
 use pagekeeper_units::PageRange;
