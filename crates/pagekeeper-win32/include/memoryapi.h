@@ -21,6 +21,8 @@ SIZE_T WINAPI VirtualQueryEx(HANDLE hProcess, LPCVOID lpAddress, PMEMORY_BASIC_I
 BOOL WINAPI VirtualLock(LPVOID lpAddress, SIZE_T dwSize);
 BOOL WINAPI VirtualUnlock(LPVOID lpAddress, SIZE_T dwSize);
 
+SIZE_T WINAPI GetLargePageMinimum(VOID);
+
 /* These return 0, or 0xFFFFFFFF and set the last error. */
 UINT WINAPI GetWriteWatch(DWORD dwFlags, PVOID lpBaseAddress, SIZE_T dwRegionSize, PVOID *lpAddresses,
                           ULONG_PTR *lpdwCount, LPDWORD lpdwGranularity);

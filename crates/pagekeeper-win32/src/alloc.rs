@@ -14,7 +14,8 @@ use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, Space};
 
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
-    MEM_COMMIT, MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
+    ERROR_PRIVILEGE_NOT_HELD, ERROR_WORKING_SET_QUOTA, MEM_COMMIT, MEM_LARGE_PAGES, MEM_RESERVE,
+    MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -22,6 +23,8 @@ use crate::types::{DWORD, HANDLE, SIZE_T};
 use crate::{process, space};
 
 const PAGE_MASK: u64 = 0xFFF;
+/// What `GetLargePageMinimum` says.
+const LARGE_PAGE: u64 = 2 << 20;
 const BAD: Code = Code(ERROR_INVALID_PARAMETER);
 
 /// `VirtualAlloc`
@@ -53,6 +56,12 @@ pub extern "C" fn VirtualAllocEx(
     or(result, ptr::null_mut())
 }
 
+/// `GetLargePageMinimum`: every x86-64 processor has pages of 2 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn GetLargePageMinimum() -> SIZE_T {
+    LARGE_PAGE as SIZE_T
+}
+
 /// What the flags ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -73,6 +82,7 @@ pub(crate) struct Request {
     kind: Kind,
     top_down: bool,
     write_watch: bool,
+    large_pages: bool,
     protection: Protection,
 }
 
@@ -89,6 +99,10 @@ impl Request {
         if size == 0 {
             return Err(BAD);
         }
+        let large_pages = flags & MEM_LARGE_PAGES != 0;
+        if large_pages && !(address | size as u64).is_multiple_of(LARGE_PAGE) {
+            return Err(BAD);
+        }
         let protection = Protection::from_windows(protection)?;
         protection.check_private()?;
         Ok(Self {
@@ -97,6 +111,7 @@ impl Request {
             kind,
             top_down: flags & MEM_TOP_DOWN != 0,
             write_watch: flags & MEM_WRITE_WATCH != 0,
+            large_pages,
             protection,
         })
     }
@@ -150,7 +165,16 @@ impl Request {
         if let Some(limits) = limits {
             builder = builder.within(limits);
         }
-        Ok(builder.build_detached()?.address())
+        if !self.large_pages {
+            return Ok(builder.build_detached()?.address());
+        }
+        let made = builder.large_pages().build_detached();
+        let range = made.map_err(|error| match Code::from(error) {
+            // The kernel lets this user lock no more: what Windows calls a privilege.
+            Code(ERROR_WORKING_SET_QUOTA) => Code(ERROR_PRIVILEGE_NOT_HELD),
+            code => code,
+        })?;
+        Ok(range.address())
     }
 
     fn commit(&self, space: &Space) -> Result<u64, Code> {
@@ -175,10 +199,16 @@ fn is_view(space: &Space, address: u64) -> bool {
 /// Reads the allocation type. Flags that are not built yet are refused like unknown ones.
 fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
     let reset = MEM_RESET | MEM_RESET_UNDO;
-    if flags & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | MEM_WRITE_WATCH | reset) != 0 {
+    if flags
+        & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | MEM_WRITE_WATCH | MEM_LARGE_PAGES | reset)
+        != 0
+    {
         return Err(BAD);
     }
-    if flags & MEM_WRITE_WATCH != 0 && flags & MEM_RESERVE == 0 {
+    let both = MEM_RESERVE | MEM_COMMIT;
+    if flags & MEM_WRITE_WATCH != 0 && flags & MEM_RESERVE == 0
+        || flags & MEM_LARGE_PAGES != 0 && flags & both != both
+    {
         return Err(BAD);
     }
     if flags & reset != 0 {
@@ -220,6 +250,8 @@ mod tests {
             (MEM_RESERVE | MEM_WRITE_WATCH, true, Some(reserve)),
             (MEM_COMMIT | MEM_WRITE_WATCH, true, None),
             (MEM_WRITE_WATCH, true, None),
+            (MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES, true, Some(both)),
+            (MEM_RESERVE | MEM_LARGE_PAGES, true, None),
             (MEM_TOP_DOWN, true, None),
             (0, true, None),
             (0x4000_0000, true, None),

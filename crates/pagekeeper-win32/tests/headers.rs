@@ -1,7 +1,9 @@
 //! The headers: each alone, as C11 and as C++17, with and without UNICODE, without a warning; and their numbers, sizes and offsets
 //! are those of the Rust side, which `tests/abi.rs` compares with Windows'.
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod libraries;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod programs;
 
 use std::fmt::Write as _;

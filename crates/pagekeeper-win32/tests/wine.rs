@@ -10,6 +10,7 @@
 //! listed, with reasons, in `tests/c/wine-differences.txt`; any other difference fails, and so does a listed row that no longer
 //! exists. Listed rows that Wine gets right (another version, perhaps) are only counted.
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod programs;
 
 use std::fs;

@@ -9,6 +9,9 @@ use crate::engine::{EngineKind, Residence};
 use crate::error::Error;
 use crate::space::{AddressLimits, Space};
 
+/// What [`ReservationBuilder::large_pages`] aligns to.
+const LARGE_PAGE: ByteCount = ByteCount::mib(2);
+
 /// What a reservation shall be like. Made by [`Space::reserve`].
 #[derive(Clone)]
 #[must_use = "nothing is reserved until `build` is called"]
@@ -23,6 +26,7 @@ pub struct ReservationBuilder {
     write_watch: bool,
     protection: Protection,
     limits: Option<AddressLimits>,
+    large_pages: bool,
 }
 
 impl ReservationBuilder {
@@ -38,6 +42,7 @@ impl ReservationBuilder {
             write_watch: false,
             protection: Protection::READ_WRITE,
             limits: None,
+            large_pages: false,
         }
     }
 
@@ -95,6 +100,19 @@ impl ReservationBuilder {
         self
     }
 
+    /// In large pages of 2 MiB, committed at once and kept in RAM: begins at a multiple of 2 MiB, is served by the resident
+    /// engine, and locked. Windows: `MEM_LARGE_PAGES`.
+    pub fn large_pages(mut self) -> Self {
+        self.large_pages = true;
+        self.commit = true;
+        self.engine = Some(EngineKind::Resident);
+        if self.at.is_none() {
+            let limits = self.limits.get_or_insert_default();
+            limits.alignment = limits.alignment.max(LARGE_PAGE);
+        }
+        self
+    }
+
     /// Reserves.
     ///
     /// # Errors
@@ -137,6 +155,10 @@ impl ReservationBuilder {
         let reserved = match &self.limits {
             Some(limits) => shared.reserve_within(&request, limits),
             None => shared.reserve(&request),
+        };
+        let reserved = match reserved {
+            Ok(range) if self.large_pages => shared.keep_in_ram(range).map(|()| range),
+            other => other,
         };
         if reserved.is_err() {
             shared.abandon_own(tag);

@@ -6,11 +6,11 @@ use std::process::Command;
 use super::programs::crate_folder;
 
 /// What every source must be clean under.
-pub const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+pub(crate) const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 /// How a program gets the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub(crate) enum Link {
     /// `libpagekeeper_win32.so`
     Shared,
     /// `libpagekeeper_win32.a`
@@ -19,7 +19,7 @@ pub enum Link {
 
 /// Where cargo leaves both libraries when it builds a test of this crate: beside the test's own program. (A build of the
 /// workspace copies them one folder up, which need not be as new.)
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own program");
     let folder = test.parent().expect("a folder").to_owned();
     for name in ["libpagekeeper_win32.so", "libpagekeeper_win32.a"] {
@@ -30,7 +30,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// Compiles one source; warnings are errors.
-pub fn compile(compiler: &str, options: &[&str], source: &Path, object: &Path) {
+pub(crate) fn compile(compiler: &str, options: &[&str], source: &Path, object: &Path) {
     let built = Command::new(compiler)
         .args(options)
         .args(["-O1", "-g", "-c"])
@@ -51,7 +51,7 @@ pub fn compile(compiler: &str, options: &[&str], source: &Path, object: &Path) {
 }
 
 /// Links one object file.
-pub fn link(compiler: &str, how: Link, object: &Path, binary: &Path) {
+pub(crate) fn link(compiler: &str, how: Link, object: &Path, binary: &Path) {
     let libraries = folder();
     let mut command = Command::new(compiler);
     command.arg(object).arg("-o").arg(binary).arg("-pthread");

@@ -5,7 +5,7 @@
     reason = "UNSAFETY: declares what changes memory behind an address as unsafe"
 )]
 
-use pagekeeper_model::{Change, PageState, Refusal};
+use pagekeeper_model::{Change, FreeRequest, PageState, Refusal};
 use pagekeeper_units::PageRange;
 
 use super::{Request, Shared, Space};
@@ -128,6 +128,26 @@ impl Space {
 }
 
 impl Shared {
+    /// Locks a whole new allocation, past the working set's limits (large pages are not in it); releases it again where the
+    /// kernel refuses.
+    pub(crate) fn keep_in_ram(&self, range: PageRange) -> Result<(), Error> {
+        let request = Request::new("lock", range.address(), range.bytes().get());
+        let core = self.enter(request)?;
+        let engine = core
+            .engine_of(range)
+            .and_then(|tag| core.ledger.engine(tag));
+        let locked = match engine {
+            Some(engine) => engine.lock(range),
+            None => Ok(()),
+        };
+        drop(core);
+        locked.map_err(|cause| {
+            // It was just made, and nobody has heard of it.
+            let _ = self.free(range.address(), 0, FreeRequest::Release);
+            request.failed(cause)
+        })
+    }
+
     pub(crate) fn discard(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("discard", address, size);
         let mut core = self.enter(request)?;
