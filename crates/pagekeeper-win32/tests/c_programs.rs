@@ -120,12 +120,19 @@ fn compare(program: &Program, engine: &str, printed: &[String], complaints: &mut
             (difference.engine == engine || difference.engine == "*") && difference.covers(row)
         })
     };
+    let is_known_by_pattern = |line: &str| {
+        let row = row_of(line).unwrap_or(&program.name);
+        let by_pattern = |it: &Difference| it.row.ends_with('*') && it.covers(row);
+        known.iter().any(by_pattern)
+    };
     let count = program.expected.len().max(printed.len());
     for number in 0..count {
         let expected = program.expected.get(number).map_or("", String::as_str);
         let got = printed.get(number).map_or("", String::as_str);
         match (equal(expected, got), is_known(expected)) {
             (true, false) | (false, true) => {}
+            // A pattern may cover rows that are right.
+            (true, true) if is_known_by_pattern(expected) => {}
             (true, true) => complaints.push(format!(
                 "{}: listed as different with {engine}, but right:\n    {expected}",
                 program.name
@@ -165,8 +172,10 @@ fn run_all(how: Link, engine: &str) {
     );
 }
 
-/// Settings of whoever runs the tests stay out of them.
+/// Settings of whoever runs the tests stay out of them, and so does cargo's search path: an older build of the library may lie
+/// on it.
 fn clean_environment(command: &mut Command, folder: &Path) {
+    command.env_remove("LD_LIBRARY_PATH");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PAGEKEEPER_") {
             command.env_remove(name);
@@ -234,7 +243,9 @@ fn the_first_program_builds_with_the_one_line() {
             "{compiler}: {}",
             String::from_utf8_lossy(&built.stderr)
         );
-        let (printed, ended) = run(&mut Command::new(&binary));
+        let mut command = Command::new(&binary);
+        clean_environment(&mut command, folder.path());
+        let (printed, ended) = run(&mut command);
         assert_eq!(ended, None);
         assert_eq!(printed.join("\n"), expected.trim_end(), "{compiler}");
     }
