@@ -16,8 +16,8 @@
 //! | [`exceptions`] | `AddVectoredExceptionHandler`, `SetUnhandledExceptionFilter`, `RaiseException`, blocks in C |
 //! | [`last_error`], [`bad_pointer`] | `GetLastError`, `SetLastError`; `IsBadReadPtr` and its family |
 //!
-//! Beneath them: [`types`] and [`constants`] in Windows' layout, [`errors`] with the one table of error numbers, [`space`]
-//! with the process's one space, and [`memory`], which reads and writes the caller's memory without trusting it.
+//! Beneath them: [`types`] and [`constants`] in Windows' layout, `errors` with the one table of error numbers, `space`
+//! with the process's one space, and `memory`, which reads and writes the caller's memory without trusting it.
 
 #![allow(
     non_snake_case,

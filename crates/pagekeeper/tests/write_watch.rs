@@ -259,11 +259,8 @@ fn get_and_reset_lose_no_write_of_another_thread() {
         for (page, value) in seen.iter().enumerate() {
             let at = core::ptr::with_exposed_provenance::<u64>(base + page * PAGE);
             // SAFETY: as above; the writer has ended.
-            assert_eq!(
-                *value,
-                unsafe { at.read_volatile() },
-                "page {page} was missed"
-            );
+            let written = unsafe { at.read_volatile() };
+            assert_eq!(*value, written, "page {page} was missed");
         }
     });
 }

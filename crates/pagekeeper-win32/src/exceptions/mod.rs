@@ -9,7 +9,7 @@
 //!
 //! All of it runs on the thread's own stack, outside any signal frame, with no lock held and nothing to clean up in the
 //! frames between, so that a handler may fault, allocate, call any function here, or leave by `longjmp`. An exception is
-//! looked at only once the program has shown that it cares ([`listen`]): until then faults take their usual way.
+//! looked at only once the program has shown that it cares (`listen`): until then faults take their usual way.
 //!
 //! Source: windows-memory-behaviour.md 8.
 
