@@ -170,6 +170,33 @@ impl ExtentQueue {
         Some(extent)
     }
 
+    /// Lets `extent` leave together with `victim`, whose turn it just was, because they lie side by side: it is out of the queue
+    /// then and remembered as a ghost. Refused (`false`) where it is not queued, was seen in use, or is in the main part while
+    /// the victim was on probation.
+    pub fn join(&mut self, extent: u32, victim: u32) -> bool {
+        let node_of = |extent| {
+            let place = self.table.find(extent)?;
+            Some((place, *self.table.node(place)?))
+        };
+        let (Some((place, node)), Some((_, victim))) = (node_of(extent), node_of(victim)) else {
+            return false;
+        };
+        let may = match node.list {
+            List::Ghost | List::Free => false,
+            List::Probation => true,
+            List::Main => victim.list == List::Ghost && victim.from_main,
+        };
+        if !may || node.referenced {
+            return false;
+        }
+        if let Some(node) = self.table.node_mut(place) {
+            node.from_main = node.list == List::Main;
+        }
+        self.table.move_to(place, List::Ghost);
+        self.shorten_window();
+        true
+    }
+
     /// Forgets the oldest ghosts beyond the window; two a call, so that the window shrinks step by step.
     fn shorten_window(&mut self) {
         let window = self.len().max(SHORTEST_WINDOW).min(self.capacity());

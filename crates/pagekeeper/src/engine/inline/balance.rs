@@ -12,7 +12,7 @@ use pagekeeper_store::pool::DrainList;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::SignalsBlocked;
 
-use super::out::RECYCLED_AT_ONCE;
+use super::out::{Evicted, RECYCLED_AT_ONCE};
 use super::staging::List;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
@@ -71,8 +71,9 @@ fn step(set: &WorkingSet, area: &mut WorkArea, drain: &mut DrainList) -> bool {
     // Only where memory is nearly used up is it worth sorting out who may have to leave.
     let nearly = marks.low.get() - (marks.high - marks.low).get();
     if used.get() > nearly && set.staging().count(List::Standby) < set.standby_wanted() {
-        return match set.evict_next(set.batch()) {
-            Some(slot) => set.clean_and(slot, area, false),
+        return match set.evict_next(set.batch(), area) {
+            Some(Evicted::Staged(slot)) => set.clean_and(slot, area, false),
+            Some(Evicted::Gone) => true,
             None => false,
         };
     }
@@ -85,12 +86,11 @@ fn free_some(set: &WorkingSet, area: &mut WorkArea) -> bool {
     if set.staging().count(List::Standby) < enough {
         // Faults that find no frames recycle what stands by themselves, so this never keeps them waiting.
         // What could not be cleaned earlier comes first: piling up more of it helps nobody.
-        let slot = set
-            .staging()
-            .take(List::Modified)
-            .or_else(|| set.evict_next(set.batch()));
-        if let Some(slot) = slot {
-            return set.clean_and(slot, area, false);
+        let modified = set.staging().take(List::Modified).map(Evicted::Staged);
+        match modified.or_else(|| set.evict_next(set.batch(), area)) {
+            Some(Evicted::Staged(slot)) => return set.clean_and(slot, area, false),
+            Some(Evicted::Gone) => return true,
+            None => {}
         }
     }
     set.recycle_standby(RECYCLED_AT_ONCE)

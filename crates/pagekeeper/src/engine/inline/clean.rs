@@ -85,7 +85,12 @@ impl WorkingSet {
     }
 
     /// Packs one page: as a word, or into the pool; `No` when it has to go to the page file.
-    fn pack(&self, page: &codec::Page, owner: PageNumber, area: &mut WorkArea) -> Stored {
+    pub(super) fn pack(
+        &self,
+        page: &codec::Page,
+        owner: PageNumber,
+        area: &mut WorkArea,
+    ) -> Stored {
         let packed = match codec::compress(page, &mut area.codec) {
             Compressed::Same(word) => match repeat::half(word) {
                 Some(word) => return Stored::At(Kind::Fill, word),

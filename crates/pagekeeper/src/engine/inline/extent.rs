@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use pagekeeper_sys::lock::{RawLock, WaitWord};
-use pagekeeper_units::{PAGES_PER_GRANULE, PageCount, PageNumber, PageRange};
+use pagekeeper_units::{PAGES_PER_GRANULE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
 use super::entry::{EntryCell, Kind};
@@ -41,7 +41,16 @@ impl ExtentNumber {
     pub(crate) const fn pages(self) -> PageRange {
         PageRange::new(self.first_page(), PageCount::new(EXTENT_PAGES))
     }
+
+    /// The extents of its 2 MiB piece, which one page table of the kernel describes.
+    pub(crate) fn piece(self) -> impl Iterator<Item = Self> {
+        let first = self.0 / PIECE_EXTENTS as u32 * PIECE_EXTENTS as u32;
+        (first..first + PIECE_EXTENTS as u32).map(Self)
+    }
 }
+
+/// Extents of a 2 MiB piece.
+pub(crate) const PIECE_EXTENTS: usize = (PAGES_PER_HUGE_PAGE / EXTENT_PAGES) as usize;
 
 /// An extent of one arena, as a queue or a slot remembers it: its first page in the arena, in units of 64 KiB.
 ///
@@ -123,6 +132,20 @@ impl<'arena> LockedExtent<'arena> {
         }
     }
 
+    /// Locks an extent of the arena if nobody has it; for those that lock another one already.
+    pub(crate) fn try_lock(arena: &'arena Arena, number: ExtentNumber) -> Option<Self> {
+        if number.pages().intersection(arena.range()).is_empty() {
+            return None;
+        }
+        let words = arena.extent_words(number);
+        // Not `then_some`: a guard made in vain would unlock what another thread holds.
+        RawLock::of(words.lock).try_lock().then(|| Self {
+            arena,
+            number,
+            words,
+        })
+    }
+
     pub(crate) fn arena(&self) -> &'arena Arena {
         self.arena
     }
@@ -141,6 +164,18 @@ impl<'arena> LockedExtent<'arena> {
         self.pages()
             .pages()
             .any(|page| self.entry(page).load().kind() == Kind::Present)
+    }
+
+    /// How many of its pages are in the mapping, and in how many runs.
+    pub(crate) fn present_pages_and_runs(&self) -> (u64, u64) {
+        let (mut pages, mut runs, mut inside) = (0, 0, false);
+        for entry in self.arena.entries(self.pages()) {
+            let present = entry.load().kind() == Kind::Present;
+            pages += u64::from(present);
+            runs += u64::from(present && !inside);
+            inside = present;
+        }
+        (pages, runs)
     }
 
     /// Takes it out of the queue when none of its pages is in the mapping any more: places in the queue are counted.

@@ -21,6 +21,7 @@
 //! | [`huge`] | first touches by whole huge pages |
 //! | [`out`], [`clean`] | out: evict and recycle, store |
 //! | [`patience`] | how long a fault waits for frames |
+//! | [`in_place`] | the short way out of scattered pages |
 //! | [`staging`] | modified and standby lists |
 //! | [`storage`] | what is asked of the page files and the pool |
 //! | [`spill`] | from the pool to the page file |
@@ -60,6 +61,7 @@ mod foreign;
 mod frames;
 pub(crate) mod handler;
 mod huge;
+mod in_place;
 mod out;
 mod patience;
 pub(crate) mod pin;

@@ -34,6 +34,14 @@ pub(crate) const RECYCLED_AT_ONCE: usize = 8;
 /// offer the same few again and again.
 const VICTIMS: usize = 256;
 
+/// Where a victim's pages are.
+pub(crate) enum Evicted {
+    /// In a slot, which the caller owns now.
+    Staged(SlotNumber),
+    /// Stored; their frames are free.
+    Gone,
+}
+
 impl WorkingSet {
     /// Frames for a fault: `wanted` if they are there, else as few as one, throwing something out when there is none.
     ///
@@ -65,12 +73,16 @@ impl WorkingSet {
         if self.recycle_standby(1) {
             return true;
         }
-        let slot = match self.staging().take(List::Modified) {
-            Some(slot) => Some(slot),
-            None => self.evict_next(self.batch()),
+        let evicted = match self.staging().take(List::Modified) {
+            Some(slot) => Some(Evicted::Staged(slot)),
+            None => self.evict_next(self.batch(), area),
         };
-        slot.is_some_and(|slot| self.clean_and(slot, area, true))
-            || self.pool().give_back_cached(self.frames()) > 0
+        let came_free = match evicted {
+            Some(Evicted::Staged(slot)) => self.clean_and(slot, area, true),
+            Some(Evicted::Gone) => true,
+            None => false,
+        };
+        came_free || self.pool().give_back_cached(self.frames()) > 0
     }
 
     /// Cleans an owned slot and, when asked, recycles it at once; else it stands by. Whether it came clean.
@@ -91,11 +103,12 @@ impl WorkingSet {
         true
     }
 
-    /// Moves the next victim's pages, at most `most`, into a slot, which the caller owns then.
-    pub(crate) fn evict_next(&self, most: u64) -> Option<SlotNumber> {
+    /// Takes the next victim's pages, at most `most`, out of the mapping.
+    pub(crate) fn evict_next(&self, most: u64, area: &mut WorkArea) -> Option<Evicted> {
         let slot = self.staging().take(List::Free)?;
         let reading = Reading::begin();
         let mut kept = Kept::new(self);
+        let mut moves_tried = false;
         for _ in 0..VICTIMS {
             let Some(name) = self.next_victim() else {
                 break;
@@ -105,19 +118,40 @@ impl WorkingSet {
             };
             let extent = arena.lock_extent(name.number());
             extent.clear_flag(QUEUED);
-            let moved = self.move_out(&extent, extent.pages(), slot, most);
-            if extent.has_present_pages() && !extent.set_flag(QUEUED) {
-                kept.push(name);
+            if self.packs_in_place(&extent) {
+                let party = self.gather(extent);
+                let packed = self.pack_in_place(&party, most, area);
+                party
+                    .iter()
+                    .flatten()
+                    .for_each(|extent| kept.keep_if_present(extent));
+                if packed.is_zero() {
+                    continue;
+                }
+                drop(kept);
+                match moves_tried {
+                    true => self.put_back_empty(slot),
+                    false => self.staging().put(List::Free, slot),
+                }
+                return Some(Evicted::Gone);
             }
+            moves_tried = true;
+            let moved = self.move_out(&extent, extent.pages(), slot, most);
+            kept.keep_if_present(&extent);
             drop(extent);
             if moved > 0 {
-                return Some(slot);
+                return Some(Evicted::Staged(slot));
             }
         }
         drop(kept);
+        self.put_back_empty(slot);
+        None
+    }
+
+    /// A slot into which nothing was moved, or perhaps something that nobody was told of.
+    fn put_back_empty(&self, slot: SlotNumber) {
         self.staging().sweep(slot);
         self.staging().put(List::Free, slot);
-        None
     }
 
     /// The arena of an extent, if it is (still) one of ours.
@@ -186,6 +220,7 @@ impl WorkingSet {
                 // Pinned by the kernel, shared with a child, or in its way for long: it stays, the next one goes.
                 Some(_) => {
                     tries = 0;
+                    let to = base.plus(first_place + first.start().since(run.start()));
                     if is_resident(to) {
                         moved += self.note_moved(extent, first, slot);
                     }
@@ -387,6 +422,13 @@ impl<'set> Kept<'set> {
             set,
             numbers: [0; VICTIMS],
             count: 0,
+        }
+    }
+
+    /// A victim that still has pages in the mapping stays in the queue.
+    fn keep_if_present(&mut self, extent: &LockedExtent<'_>) {
+        if extent.has_present_pages() && !extent.set_flag(QUEUED) {
+            self.push(extent.name());
         }
     }
 

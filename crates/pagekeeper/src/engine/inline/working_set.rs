@@ -27,6 +27,7 @@ use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, Pag
 use super::balance;
 use super::extent::{EXTENT_PAGES, ExtentName};
 use super::frames::Frames;
+use super::in_place::Yield;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
 use crate::error::EngineError;
@@ -97,6 +98,7 @@ pub(crate) struct WorkingSet {
     areas: WorkAreas,
     zeros: Mapping,
     counters: Counters,
+    yield_in_place: Yield,
     /// Pages committed in the set's arenas: when they all fit the budget, huge pages waste nothing.
     committed: AtomicU64,
     locked: AtomicI64,
@@ -143,6 +145,7 @@ impl WorkingSet {
             areas: WorkAreas::new()?,
             zeros,
             counters: Counters::default(),
+            yield_in_place: Yield::new(),
             committed: AtomicU64::new(0),
             locked: AtomicI64::new(0),
             expected_extents: AtomicU64::new(0),
@@ -188,6 +191,11 @@ impl WorkingSet {
         &self.counters
     }
 
+    /// Whether packing pages where they are pays.
+    pub(super) fn yield_in_place(&self) -> &Yield {
+        &self.yield_in_place
+    }
+
     /// 64 pages of zeros.
     pub(crate) fn zeros(&self) -> *const u8 {
         self.zeros.base()
@@ -226,6 +234,11 @@ impl WorkingSet {
     /// A victim kept some or all of its pages.
     pub(crate) fn requeue(&self, extent: ExtentName) {
         self.queue.lock().requeue(extent.get());
+    }
+
+    /// Whether the extent may leave together with the victim beside it; it is out of the queue then.
+    pub(crate) fn join_victim(&self, extent: ExtentName, victim: ExtentName) -> bool {
+        self.queue.lock().join(extent.get(), victim.get())
     }
 
     /// The extent that should leave next.
