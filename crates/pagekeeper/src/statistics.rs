@@ -54,6 +54,8 @@ pub struct EngineStatistics {
     pub pages_out: u64,
     /// Pages whose writing was spared because the page file still had them.
     pub clean_drops: u64,
+    /// Pages that were packed into the compressed pool where they lay, without passing through the modified list.
+    pub packed_in_place: u64,
     /// Pages that could not be read back.
     pub lost: u64,
     /// Faults that ended as in-page errors because nothing could be thrown out to make room: see the error number there.
@@ -104,6 +106,7 @@ impl EngineStatistics {
         self.pages_in += other.pages_in;
         self.pages_out += other.pages_out;
         self.clean_drops += other.clean_drops;
+        self.packed_in_place += other.packed_in_place;
         self.lost += other.lost;
         self.refused += other.refused;
         if self.latency.len() < other.latency.len() {

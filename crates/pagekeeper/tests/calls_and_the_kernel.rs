@@ -247,7 +247,11 @@ fn untouched_pages_change_beside_faults() {
             let change = match turn % 5 {
                 0 | 1 => reservation.commit(.., Protection::READ_WRITE),
                 2 => reservation.commit(here, Protection::READ_ONLY),
-                _ => reservation.decommit(if turn % 2 == 0 { 0..PAGES * PAGE } else { here }),
+                _ => reservation.decommit(if turn.is_multiple_of(2) {
+                    0..PAGES * PAGE
+                } else {
+                    here
+                }),
             };
             change.expect("inside, and there is room");
         }

@@ -79,6 +79,7 @@ impl Memory for Ranged {
             ("pages in", total.pages_in as f64),
             ("pages out", total.pages_out as f64),
             ("clean drops", total.clean_drops as f64),
+            ("packed in place", total.packed_in_place as f64),
             ("lost pages", total.lost as f64),
         ]
         .map(|(name, value)| (name.to_owned(), value))

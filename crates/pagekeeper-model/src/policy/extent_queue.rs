@@ -353,6 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_leaves_with_the_victim_unless_it_is_better_than_it() {
+        let mut queue = ExtentQueue::new(16);
+        for extent in 0..8 {
+            queue.insert(extent);
+        }
+        queue.rescue(5);
+        queue.touch(6);
+        assert_eq!(queue.next_victim(), Some(0));
+        assert!(queue.join(1, 0), "on probation like the victim");
+        assert!(!queue.join(1, 0), "gone already");
+        assert!(!queue.join(5, 0), "in the main part, the victim was not");
+        assert!(!queue.join(6, 0), "seen in use");
+        assert!(!queue.join(12, 0), "never queued");
+        assert_eq!(queue.len(), 6);
+        // Both are remembered: when they come back they are wanted again.
+        queue.insert(1);
+        assert_eq!(queue.parts(), (5, 2));
+        let order: Vec<_> = core::iter::from_fn(|| queue.next_victim()).collect();
+        assert_eq!(order.len(), 7);
+    }
+
+    #[test]
     fn a_full_queue_says_so_and_grows() {
         let mut queue = ExtentQueue::new(4);
         for extent in 0..4 {
@@ -379,7 +401,16 @@ mod tests {
             random ^= random >> 7;
             random ^= random << 17;
             let extent = (random >> 40) as u32 % 700;
-            match random % 8 {
+            match random % 9 {
+                8 => {
+                    // A neighbour leaves with the victim, or stays.
+                    if let Some(victim) = queue.next_victim() {
+                        assert!(queued.remove(&victim));
+                        assert!(!queue.join(victim, victim), "it has left already");
+                        let joins = queue.join(extent, victim);
+                        assert!(!joins || queued.remove(&extent));
+                    }
+                }
                 0..=3 => {
                     let inserted = queue.insert(extent);
                     let expected = match queued.contains(&extent) {

@@ -54,7 +54,7 @@ impl WorkingSet {
     /// Moves prepared zeros to `first` and on; the pages that arrived.
     fn move_huge(&self, arena: &Arena, first: PageNumber, zeros: PageRange) -> u64 {
         let target = PageRange::new(first, zeros.count());
-        // All extents of the pieces, in rising order: the only place that locks several.
+        // All extents of the pieces, in rising order. (`in_place` holds several too, but tries for all but its first.)
         let mut locked: [Option<LockedExtent<'_>>;
             (HUGE_AT_ONCE * PAGES_PER_HUGE_PAGE / EXTENT_PAGES) as usize] =
             core::array::from_fn(|_| None);

@@ -159,6 +159,9 @@ impl WorkingSet {
             return Stored::At(Kind::File, copy);
         }
         let packed = self.pack(bytes, page, area);
+        if packed != Stored::No {
+            self.counters().packed_in_place.add(1);
+        }
         if let (Some(outdated), Stored::At(..)) = (copy, packed) {
             self.forget_slot(outdated);
         }

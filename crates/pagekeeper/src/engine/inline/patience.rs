@@ -98,6 +98,7 @@ impl WorkingSet {
             &counters.hard_faults,
             &counters.pages_out,
             &counters.clean_drops,
+            &counters.packed_in_place,
         ]
         .iter()
         .fold(self.frames().used().get(), |sum, counter| {

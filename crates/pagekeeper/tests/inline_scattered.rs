@@ -1,0 +1,129 @@
+//! The inline engine under scattered accesses: pages are packed where they lie while other threads read and write beside them.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: touches memory by address, which is what is tested"
+)]
+
+mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pagekeeper::{ByteCount, EngineKind, Reservation};
+use support::{PAGE, committed, inline_works, next, seed, space};
+
+const WORDS: usize = PAGE / 8;
+
+/// A word of a page, to be looked at by several threads.
+fn word(reservation: &Reservation, page: usize, at: usize) -> &AtomicU64 {
+    assert!(page < reservation.pages().count().as_usize() && at < WORDS);
+    // SAFETY: the page is committed for as long as the reservation lives, and everybody here uses its words as atomics.
+    unsafe {
+        &*reservation
+            .base()
+            .cast::<AtomicU64>()
+            .add(page * WORDS + at)
+    }
+}
+
+/// What a page holds: its number, its age, noise that is as long as `noise` words, and a rest that packs well.
+fn write(reservation: &Reservation, page: usize, age: u64, noise: usize) {
+    let mut state = (page as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ age;
+    word(reservation, page, 0).store(page as u64, Ordering::Relaxed);
+    word(reservation, page, 1).store(age, Ordering::Relaxed);
+    for at in 2..2 + noise {
+        word(reservation, page, at).store(next(&mut state), Ordering::Relaxed);
+    }
+    for at in 2 + noise..WORDS {
+        word(reservation, page, at).store(age ^ 0x2020, Ordering::Relaxed);
+    }
+}
+
+fn check(reservation: &Reservation, page: usize, age: u64, noise: usize) {
+    let mut state = (page as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ age;
+    let found = |at| word(reservation, page, at).load(Ordering::Relaxed);
+    assert_eq!((found(0), found(1)), (page as u64, age), "page {page}");
+    for at in 2..2 + noise {
+        assert_eq!(found(at), next(&mut state), "page {page}, word {at}");
+    }
+    for at in 2 + noise..WORDS {
+        assert_eq!(found(at), age ^ 0x2020, "page {page}, word {at}");
+    }
+}
+
+/// Four threads, each the owner of every fourth page, so that each extent belongs to all: every read finds what was written
+/// last, and at the end every word is compared. `noise_of` says how many words of a page do not pack.
+fn scatter(noise_of: impl Fn(usize) -> usize + Sync) -> pagekeeper::SpaceStatus {
+    const THREADS: usize = 4;
+    let space = space(EngineKind::Inline, ByteCount::mib(4));
+    let reservation = committed(&space, ByteCount::mib(16));
+    let pages = reservation.pages().count().as_usize();
+    let ages: Vec<_> = (0..pages).map(|_| AtomicU64::new(0)).collect();
+    for page in 0..pages {
+        write(&reservation, page, 0, noise_of(page));
+    }
+    let first = seed();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (reservation, ages, noise_of) = (&reservation, &ages, &noise_of);
+            scope.spawn(move || {
+                let mut state = first ^ (thread as u64 + 1).wrapping_mul(0x5851_F42D_4C95_7F2D);
+                for turn in 0..12_000_u64 {
+                    let any = next(&mut state) as usize % pages;
+                    assert_eq!(
+                        word(reservation, any, 0).load(Ordering::Relaxed),
+                        any as u64
+                    );
+                    let own = any / THREADS * THREADS + thread;
+                    let age = ages[own].load(Ordering::Relaxed);
+                    check(reservation, own, age, noise_of(own));
+                    if turn % 3 == 0 {
+                        ages[own].store(turn + 1, Ordering::Relaxed);
+                        write(reservation, own, turn + 1, noise_of(own));
+                    }
+                }
+            });
+        }
+    });
+    for (page, age) in ages.iter().enumerate() {
+        let age = age.load(Ordering::Relaxed);
+        check(&reservation, page, age, noise_of(page));
+    }
+    let status = space.status();
+    assert!(status.total.peak.bytes() <= ByteCount::mib(4), "{status:?}");
+    assert_eq!(status.total.lost, 0, "{status:?}");
+    status
+}
+
+#[test]
+fn pages_that_pack_leave_where_they_lie_and_hardly_see_the_disk() {
+    if !inline_works() {
+        return;
+    }
+    let total = scatter(|_| 60).total;
+    assert!(total.packed_in_place > 10_000, "{total:?}");
+    // With a pool of so few blocks, one for a size may be missing at times.
+    assert!(total.hard_faults < total.pool_faults / 10, "{total:?}");
+}
+
+#[test]
+fn where_some_pages_do_not_pack_all_are_right_all_the_same() {
+    if !inline_works() {
+        return;
+    }
+    let total = scatter(|page| if page % 5 == 0 { WORDS - 2 } else { 60 }).total;
+    assert!(
+        total.packed_in_place > 1_000 && total.pages_out > 100,
+        "{total:?}"
+    );
+}
+
+#[test]
+fn where_no_page_packs_the_way_is_hardly_tried() {
+    if !inline_works() {
+        return;
+    }
+    let total = scatter(|_| WORDS - 2).total;
+    assert!(total.pages_out > 1_000, "{total:?}");
+    assert_eq!(total.packed_in_place, 0, "{total:?}");
+}
