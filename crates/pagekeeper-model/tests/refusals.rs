@@ -50,6 +50,8 @@ fn every_refusal() -> Vec<Refusal> {
             protection: Protection::READ_ONLY,
         },
         Refusal::NotWatched { address },
+        Refusal::NotPhysical { address },
+        Refusal::InWindow { address },
         Refusal::NoRanges,
         Refusal::WorkingSetLimits {
             minimum: pages,
@@ -86,6 +88,7 @@ fn windows_error(refusal: &Refusal) -> (u32, &'static str) {
         R::NotLocked { .. } => (158, "10.1"),
         R::NotPageAligned { .. } | R::NotReadWrite { .. } => (87, "10.4"),
         R::NotWatched { .. } => (87, "9"),
+        R::NotPhysical { .. } | R::InWindow { .. } => (87, "11"),
         R::NoRanges => (87, "10.4"),
         R::WorkingSetLimits { .. } | R::WorkingSetFlags { .. } => (87, "10.2"),
         other => panic!("{other:?} has no number: add it here and to every_refusal"),

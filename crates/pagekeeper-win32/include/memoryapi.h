@@ -23,6 +23,11 @@ BOOL WINAPI VirtualUnlock(LPVOID lpAddress, SIZE_T dwSize);
 
 SIZE_T WINAPI GetLargePageMinimum(VOID);
 
+BOOL WINAPI AllocateUserPhysicalPages(HANDLE hProcess, PULONG_PTR NumberOfPages, PULONG_PTR PageArray);
+BOOL WINAPI FreeUserPhysicalPages(HANDLE hProcess, PULONG_PTR NumberOfPages, PULONG_PTR PageArray);
+BOOL WINAPI MapUserPhysicalPages(PVOID VirtualAddress, ULONG_PTR NumberOfPages, PULONG_PTR PageArray);
+BOOL WINAPI MapUserPhysicalPagesScatter(PVOID *VirtualAddresses, ULONG_PTR NumberOfPages, PULONG_PTR PageArray);
+
 /* These return 0, or 0xFFFFFFFF and set the last error. */
 UINT WINAPI GetWriteWatch(DWORD dwFlags, PVOID lpBaseAddress, SIZE_T dwRegionSize, PVOID *lpAddresses,
                           ULONG_PTR *lpdwCount, LPDWORD lpdwGranularity);

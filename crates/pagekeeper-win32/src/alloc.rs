@@ -14,8 +14,8 @@ use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, Space};
 
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
-    ERROR_PRIVILEGE_NOT_HELD, ERROR_WORKING_SET_QUOTA, MEM_COMMIT, MEM_LARGE_PAGES, MEM_RESERVE,
-    MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
+    ERROR_PRIVILEGE_NOT_HELD, ERROR_WORKING_SET_QUOTA, MEM_COMMIT, MEM_LARGE_PAGES, MEM_PHYSICAL,
+    MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -67,6 +67,8 @@ pub extern "C" fn GetLargePageMinimum() -> SIZE_T {
 enum Kind {
     /// `MEM_RESERVE`, and `MEM_COMMIT` with it; or `MEM_COMMIT` at an address that the system chooses.
     Reserve { commit: bool },
+    /// `MEM_RESERVE | MEM_PHYSICAL`.
+    Window,
     /// `MEM_COMMIT` at an address.
     Commit,
     /// `MEM_RESET`.
@@ -105,6 +107,9 @@ impl Request {
         }
         let protection = Protection::from_windows(protection)?;
         protection.check_private()?;
+        if kind == Kind::Window && protection != Protection::READ_WRITE {
+            return Err(BAD);
+        }
         Ok(Self {
             address,
             size: size as u64,
@@ -126,6 +131,10 @@ impl Request {
         let space = space::get()?;
         let start = match self.kind {
             Kind::Reserve { commit } => self.reserve(space, commit, limits)?,
+            Kind::Window => {
+                let at = self.has_address().then_some(self.address);
+                space.reserve_window(at, self.size)?.address()
+            }
             Kind::Commit => self.commit(space)?,
             Kind::Reset => {
                 // SAFETY: the caller says that the contents are of no interest.
@@ -198,6 +207,9 @@ fn is_view(space: &Space, address: u64) -> bool {
 
 /// Reads the allocation type. Flags that are not built yet are refused like unknown ones.
 fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
+    if flags == MEM_RESERVE | MEM_PHYSICAL {
+        return Ok(Kind::Window);
+    }
     let reset = MEM_RESET | MEM_RESET_UNDO;
     if flags
         & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN | MEM_WRITE_WATCH | MEM_LARGE_PAGES | reset)
@@ -252,6 +264,9 @@ mod tests {
             (MEM_WRITE_WATCH, true, None),
             (MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES, true, Some(both)),
             (MEM_RESERVE | MEM_LARGE_PAGES, true, None),
+            (MEM_RESERVE | MEM_PHYSICAL, true, Some(Kind::Window)),
+            (MEM_RESERVE | MEM_COMMIT | MEM_PHYSICAL, true, None),
+            (MEM_PHYSICAL, true, None),
             (MEM_TOP_DOWN, true, None),
             (0, true, None),
             (0x4000_0000, true, None),

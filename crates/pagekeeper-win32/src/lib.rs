@@ -10,6 +10,7 @@
 //! | [`free`], [`protect`], [`query`], [`lock`] | `VirtualFree`, `VirtualProtect`, `VirtualQuery` and their `Ex` forms; `VirtualLock`, `VirtualUnlock` |
 //! | [`write_watch`] | `GetWriteWatch`, `ResetWriteWatch` |
 //! | [`offer`], [`prefetch`] | `OfferVirtualMemory`, `ReclaimVirtualMemory`, `DiscardVirtualMemory`; `PrefetchVirtualMemory` |
+//! | [`physical`] | `AllocateUserPhysicalPages`, `MapUserPhysicalPages`, ... |
 //! | [`working_set`] | `SetProcessWorkingSetSizeEx`, `EmptyWorkingSet`, `QueryWorkingSetEx`, ... |
 //! | [`memory_status`], [`system_info`], [`performance`], [`page_files`] | `GlobalMemoryStatusEx`, `GetSystemInfo`, `GetPerformanceInfo`, `GetProcessMemoryInfo`, `EnumPageFiles` |
 //! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `CloseHandle`, `Sleep` |
@@ -41,6 +42,7 @@ pub mod notification;
 pub mod offer;
 pub mod page_files;
 pub mod performance;
+pub mod physical;
 pub mod prefetch;
 pub mod process;
 pub mod protect;

@@ -4,6 +4,10 @@
 //! Source: windows-memory-behaviour.md 2.
 
 #![allow(missing_docs, reason = "Windows' own names; see its documentation")]
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: names the type of the caller's functions; calls none"
+)]
 
 use core::ffi::c_void;
 

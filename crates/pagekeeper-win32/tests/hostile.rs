@@ -400,14 +400,15 @@ fn keep_and_drop(field: &Field) {
 fn eight_threads_with_nothing_good_in_mind() {
     // The calls of this test only, so that "nothing leaked" can be seen.
     let first = VirtualAlloc(ptr::null_mut(), PAGE, MEM_RESERVE, READ_WRITE);
-    let reserved = || {
-        // SAFETY: plain integers.
-        let mut status: pagekeeper_win32::types::MEMORYSTATUSEX = unsafe { core::mem::zeroed() };
-        status.dwLength = 64;
-        assert_eq!(GlobalMemoryStatusEx(&raw mut status), 1);
-        status.ullAvailPageFile
+    let committed = || {
+        let mut counters = pagekeeper_win32::types::PROCESS_MEMORY_COUNTERS_EX::default();
+        assert_eq!(
+            GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, 80),
+            1
+        );
+        counters.PagefileUsage
     };
-    let before = reserved();
+    let before = committed();
     let barrier = Barrier::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -424,7 +425,7 @@ fn eight_threads_with_nothing_good_in_mind() {
             });
         }
     });
-    assert_eq!(reserved(), before, "commit charge leaked");
+    assert_eq!(committed(), before, "commit charge leaked");
     // SAFETY: nobody uses it.
     assert_eq!(unsafe { VirtualFree(first, 0, MEM_RELEASE) }, 1);
 }

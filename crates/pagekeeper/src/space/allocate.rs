@@ -75,6 +75,7 @@ impl Shared {
             .map_err(|refusal| request.refused(refusal))?;
         match plan {
             FreePlan::Decommit(plan) => {
+                core.refuse_in_window(request)?;
                 let tag = core.engine_of(plan.range());
                 core.remember_writes(plan.changes());
                 if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
@@ -91,6 +92,7 @@ impl Shared {
                 let committed = core.committed_runs(range, plan.refund());
                 let refund = plan.refund();
                 core.forget_writes(range, &committed);
+                core.physical.forget_window(range);
                 if let Some(engine) = core.ledger.engine(tag) {
                     engine.release(range, &committed);
                 }

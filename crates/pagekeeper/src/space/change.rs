@@ -63,6 +63,7 @@ impl Shared {
     ) -> Result<(), Error> {
         let request = Request::new("commit", address, size);
         let mut core = self.enter(request)?;
+        core.refuse_in_window(request)?;
         let plan = core
             .model
             .plan_commit(address, size, protection)

@@ -58,12 +58,14 @@ impl Space {
         }
     }
 
-    /// Address space in bytes that is mapped in this process but is not this space's.
+    /// Address space in bytes that others use in this process: mapped, accessible, and not this space's. What libraries only
+    /// set aside (malloc does, 64 MiB for each thread) comes and goes with threads and is left out.
     pub fn foreign_bytes(&self) -> u64 {
         let core = self.shared().core();
         let ours = |range| core.model.arenas().any(|arena| arena.range.overlaps(range));
         foreign::mappings()
             .iter()
+            .filter(|mapping| mapping.readable || mapping.writable || mapping.executable)
             .filter(|mapping| !ours(mapping.range))
             .map(|mapping| mapping.range.bytes().get())
             .sum()

@@ -12,6 +12,7 @@
 //! | [`by_address`] | reservations that nobody owns; limits for their place |
 //! | [`reset`], [`offer`] | contents of no interest, or of none for a while |
 //! | [`write_watch`] | which pages were written |
+//! | [`physical`] | frames that a program maps itself, and windows for them |
 //! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
 //! | [`files`] | page files one by one, figures of the whole process |
 //! | [`foreign_change`] | protecting and locking what others made |
@@ -33,6 +34,7 @@ mod ledger;
 mod limits;
 mod offer;
 mod page_runs;
+mod physical;
 mod query;
 mod reset;
 mod resident;
@@ -100,6 +102,8 @@ pub(crate) struct Core {
     pub(crate) offered: PageRuns,
     /// Writes to watched memory that the kernel cannot tell of any more.
     pub(crate) writes: write_watch::Writes,
+    /// Frames that the program owns, and the windows for them.
+    pub(crate) physical: physical::Physical,
     /// The budget from before a hard maximum of the working set.
     pub(crate) soft_budget: Option<PageCount>,
 }
@@ -161,6 +165,7 @@ impl Space {
                 fixed_arenas: HashSet::new(),
                 offered: PageRuns::default(),
                 writes: write_watch::Writes::default(),
+                physical: physical::Physical::default(),
                 soft_budget: None,
             }),
             files: RwLock::new(files),
