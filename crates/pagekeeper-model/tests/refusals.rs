@@ -115,7 +115,7 @@ fn every_reason_has_a_number_and_a_text_of_its_own() {
     }
     assert_eq!(
         kinds.len(),
-        27,
+        30,
         "a reason is missing from every_refusal, or its count here"
     );
 }
