@@ -127,3 +127,89 @@ fn where_no_page_packs_the_way_is_hardly_tried() {
     assert!(total.pages_out > 1_000, "{total:?}");
     assert_eq!(total.packed_in_place, 0, "{total:?}");
 }
+
+/// The kernel writes to pages that a call holds, and to locked ones, while everything around them is packed: it must never meet a
+/// protection that packing put there.
+#[test]
+fn pages_that_are_held_or_locked_can_be_written_by_the_kernel_all_the_time() {
+    use std::os::unix::fs::FileExt;
+    if !inline_works() {
+        return;
+    }
+    let space = space(EngineKind::Inline, ByteCount::mib(4));
+    let reservation = committed(&space, ByteCount::mib(16));
+    let pages = reservation.pages().count().as_usize();
+    for page in 0..pages {
+        write(&reservation, page, 0, 60);
+    }
+    // Every 256th page is locked, sixteen in all; the page after it is read into by a wrapped call.
+    let locked: Vec<_> = (0..pages).step_by(256).collect();
+    for page in &locked {
+        reservation
+            .lock((page * PAGE) as u64..((page + 1) * PAGE) as u64)
+            .expect("room for it");
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let path = folder.path().join("bytes");
+    std::fs::write(&path, [0x5A; 2 * PAGE]).expect("written");
+    let file = std::fs::File::open(&path).expect("open");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..2_u64 {
+            let (reservation, stop) = (&reservation, &stop);
+            scope.spawn(move || {
+                let mut state = seed() ^ (thread + 1);
+                while !stop.load(Ordering::Relaxed) {
+                    let page = next(&mut state) as usize % pages;
+                    if page % 256 > 1 {
+                        check(reservation, page, 0, 60);
+                    }
+                }
+            });
+        }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        let mut rounds = 0_u64;
+        while std::time::Instant::now() < end {
+            for page in &locked {
+                let address = reservation.base().wrapping_add(page * PAGE);
+                // SAFETY: two committed pages that only this thread uses.
+                let both = unsafe { std::slice::from_raw_parts_mut(address, 2 * PAGE) };
+                both[PAGE..].fill(0);
+                file.read_exact_at(both, 0).expect("the kernel may write");
+                assert!(both.iter().all(|byte| *byte == 0x5A));
+                // A bare system call into the locked one.
+                // SAFETY: as above; the page is locked, so it is in memory.
+                let read = unsafe { bare_read(&file, address, PAGE) };
+                assert_eq!(read, PAGE as isize);
+                rounds += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        println!("{rounds} rounds");
+    });
+    let total = space.status().total;
+    assert!(total.packed_in_place > 1_000, "{total:?}");
+}
+
+/// `pread64` past every wrapper.
+///
+/// # Safety
+/// `address` has `length` bytes that nobody else uses.
+unsafe fn bare_read(file: &std::fs::File, address: *mut u8, length: usize) -> isize {
+    use std::os::fd::AsRawFd;
+    let mut result = 17_isize;
+    // SAFETY: `pread64(descriptor, address, length, 0)`; the caller's promise covers the bytes.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") result,
+            in("rdi") file.as_raw_fd(),
+            in("rsi") address,
+            in("rdx") length,
+            in("r10") 0,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}

@@ -5,11 +5,14 @@
     reason = "UNSAFETY: reads and writes memory of reservations by address"
 )]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 
 use pagekeeper::{ByteCount, EngineKind, Protection, Reservation, Space};
 use pagekeeper_sys::procmap::Residence;
+use support::alone;
 
 const PAGE: usize = 4096;
 
@@ -267,6 +270,14 @@ fn get_and_reset_lose_no_write_of_another_thread() {
 
 #[test]
 fn a_tebibyte_that_is_only_reserved_costs_nothing() {
+    // Alone, because the figures are those of the whole process.
+    alone(
+        "a_tebibyte_that_is_only_reserved_costs_nothing",
+        a_watched_tebibyte,
+    );
+}
+
+fn a_watched_tebibyte() {
     let space = space(EngineKind::Mapped);
     let before = Residence::own().expect("figures");
     let reservation = match space.reserve(ByteCount::tib(1)).write_watch().build() {

@@ -1,5 +1,10 @@
 //! What each thread does: operations picked at random.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: touches memory by address, which is what is tried"
+)]
+
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,5 +1,10 @@
 //! The memory under test, what each page should be, and the shadow copy.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: touches memory by address, which is what is tried"
+)]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

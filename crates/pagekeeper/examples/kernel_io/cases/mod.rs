@@ -1,5 +1,7 @@
 //! The cases: what is done with paged memory, and how it is verified. Also part of the tests.
 
+#![allow(unsafe_code, reason = "UNSAFETY: looks at paged memory as bytes")]
+
 mod other;
 mod transfers;
 

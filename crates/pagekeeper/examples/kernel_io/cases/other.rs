@@ -1,5 +1,10 @@
 //! A lock, signals, a new process and descriptors, on the smallest budget that the engine takes.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: calls libc with paged memory, which is what is tried"
+)]
+
 use std::ffi::{CString, c_char};
 use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;

@@ -1,5 +1,10 @@
 //! A region many times its budget through a file, sockets, a pipe and a stream.
 
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: calls libc with paged memory, which is what is tried"
+)]
+
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -8,7 +8,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "UNSAFETY: reads and drops pages of registered arenas whose extents are locked"
+    reason = "UNSAFETY: reads, protects and drops pages of registered arenas whose extents are locked"
 )]
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::drop::drop_pages;
 use super::entry::{Entry, Kind};
-use super::extent::{ExtentNumber, HUGE, LockedExtent, PIECE_EXTENTS, QUEUED};
+use super::extent::{EXTENT_PAGES, HUGE, LockedExtent, PIECE_EXTENTS, QUEUED};
 use super::staging::Stored;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
@@ -109,42 +109,60 @@ impl WorkingSet {
         most: u64,
         area: &mut WorkArea,
     ) -> PageCount {
-        for neighbours in neighbours_of(party) {
-            // SAFETY: the extents are locked, so a write from here on faults and waits for them.
-            if unsafe { self.userfaultfd().write_protect(neighbours, true) }.is_err() {
-                return PageCount::ZERO;
-            }
+        // Chosen once: a pin may be lifted meanwhile, and a page that was not protected may not be packed.
+        let chosen = choose(party, most);
+        if !self.protect(party, &chosen, true) {
+            self.protect(party, &chosen, false);
+            return PageCount::ZERO;
         }
-        let mut leaving = Leaving::default();
-        let mut tried = 0;
-        for extent in party.iter().flatten() {
-            for page in extent.pages().pages() {
-                let entry = extent.entry(page).load();
-                if entry.kind() != Kind::Present {
-                    continue;
-                }
-                let stored = match entry.is_evictable() && tried < most {
-                    true => {
-                        tried += 1;
-                        self.store_in_place(page, entry, area)
-                    }
-                    false => Stored::No,
-                };
-                match stored {
+        let mut gone = NO_PAGES;
+        let mut stay = NO_PAGES;
+        for (place, extent) in party.iter().enumerate() {
+            let Some(extent) = extent else { continue };
+            for page in pages_of(extent, chosen[place]) {
+                let cell = extent.entry(page);
+                match self.store_in_place(page, cell.load(), area) {
                     Stored::At(kind, location) => {
-                        extent
-                            .entry(page)
-                            .update(|entry| entry.moved_to(kind, location));
-                        leaving.include(page);
+                        cell.update(|entry| entry.moved_to(kind, location));
+                        gone[place] |= bit(page);
                     }
-                    _ => leaving.end_run(),
+                    _ => stay[place] |= bit(page),
                 }
             }
         }
-        leaving.end_run();
-        self.yield_in_place().note(leaving.count, tried);
-        self.frames().give(leaving.count);
-        PageCount::new(leaving.count)
+        for_each_run(party, &gone, |run| {
+            // SAFETY: the entries of the run's pages say that they are stored elsewhere, or were absent before, and all
+            // its extents are locked.
+            let dropped = unsafe { drop_pages(run) };
+            debug_assert!(dropped, "pages could not be dropped");
+        });
+        self.protect(party, &stay, false);
+        let count = count_of(&gone);
+        self.yield_in_place().note(count, count_of(&chosen));
+        self.frames().give(count);
+        PageCount::new(count)
+    }
+
+    /// Write-protects the named pages of a party, or lets those be written that may be; whether the kernel did it all.
+    ///
+    /// Pages that are pinned or locked are never named: the kernel may be writing to them, and would get `EFAULT`.
+    fn protect(&self, party: &Party<'_>, pages: &Pages, on: bool) -> bool {
+        let mut pages = *pages;
+        if !on {
+            for (extent, bits) in party.iter().zip(&mut pages) {
+                let Some(extent) = extent else { continue };
+                *bits = pages_of(extent, *bits)
+                    .filter(|page| extent.entry(*page).load().rights().allows_write())
+                    .fold(0, |bits, page| bits | bit(page));
+            }
+        }
+        let mut done = true;
+        for_each_run(party, &pages, |run| {
+            // SAFETY: the extents are locked, so a write that faults waits for them; what may be written again is where
+            // it was.
+            done &= unsafe { self.userfaultfd().write_protect(run, on) }.is_ok();
+        });
+        done
     }
 
     /// Where the contents of a present, write-protected page of a locked extent are from now on; `No` when they need the disk.
@@ -169,51 +187,56 @@ impl WorkingSet {
     }
 }
 
-/// The ranges of the party's extents that lie side by side.
-fn neighbours_of(party: &Party<'_>) -> impl Iterator<Item = PageRange> {
-    let mut extents = party.iter().flatten().map(LockedExtent::pages).peekable();
-    core::iter::from_fn(move || {
-        let mut range = extents.next()?;
-        while let Some(next) = extents.next_if(|next| next.start() == range.end()) {
-            range = PageRange::between(range.start(), next.end());
-        }
-        Some(range)
-    })
+/// Pages of a party's extents, a bit each.
+type Pages = [u64; PIECE_EXTENTS];
+
+const NO_PAGES: Pages = [0; PIECE_EXTENTS];
+
+fn bit(page: PageNumber) -> u64 {
+    1 << (page.get() % EXTENT_PAGES)
 }
 
-/// Pages that are stored and have to go, collected into runs with nothing in between that must stay.
-#[derive(Default)]
-struct Leaving {
-    run: Option<PageRange>,
-    count: u64,
+fn count_of(pages: &Pages) -> u64 {
+    pages.iter().map(|bits| u64::from(bits.count_ones())).sum()
 }
 
-impl Leaving {
-    /// `page` goes; pages come in rising order.
-    fn include(&mut self, page: PageNumber) {
-        let end = page.plus(PageCount::ONE);
-        self.count += 1;
-        let joined = self.run.filter(|run| {
-            // Across a whole extent that takes no part there may be pages of others.
-            let last = PageNumber::new(run.end().get() - 1);
-            ExtentNumber::of(page).get() - ExtentNumber::of(last).get() <= 1
-        });
-        match joined {
-            Some(run) => self.run = Some(PageRange::between(run.start(), end)),
-            None => {
-                self.end_run();
-                self.run = Some(PageRange::between(page, end));
+fn pages_of(extent: &LockedExtent<'_>, bits: u64) -> impl Iterator<Item = PageNumber> {
+    let pages = extent.pages().pages();
+    pages.filter(move |page| bits & bit(*page) != 0)
+}
+
+/// Evictable pages of the party, at most `most`.
+fn choose(party: &Party<'_>, most: u64) -> Pages {
+    let mut chosen = NO_PAGES;
+    let mut left = most;
+    for (extent, bits) in party.iter().zip(&mut chosen) {
+        let Some(extent) = extent else { continue };
+        for page in extent.pages().pages() {
+            if left > 0 && extent.entry(page).load().is_evictable() {
+                *bits |= bit(page);
+                left -= 1;
             }
         }
     }
+    chosen
+}
 
-    /// What comes next stays.
-    fn end_run(&mut self) {
-        if let Some(run) = self.run.take() {
-            // SAFETY: the entries of the run's pages say that they are stored elsewhere, or were absent before, and all
-            // its extents are locked.
-            let dropped = unsafe { drop_pages(run) };
-            debug_assert!(dropped, "pages could not be dropped");
+/// Calls `act` for runs that hold the named pages, absent ones in between, and no other page of the mapping.
+fn for_each_run(party: &Party<'_>, named: &Pages, mut act: impl FnMut(PageRange)) {
+    let mut run: Option<PageRange> = None;
+    for (extent, bits) in party.iter().zip(named) {
+        let Some(extent) = extent else {
+            run.take().map(&mut act);
+            continue;
+        };
+        for page in extent.pages().pages() {
+            if bits & bit(page) != 0 {
+                let start = run.map_or(page, PageRange::start);
+                run = Some(PageRange::between(start, page.plus(PageCount::ONE)));
+            } else if extent.entry(page).load().kind() == Kind::Present {
+                run.take().map(&mut act);
+            }
         }
     }
+    run.map(act);
 }

@@ -20,8 +20,7 @@ use pagekeeper_store::pool::Pool;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::{Event, FutexLock, SignalsBlocked};
 use pagekeeper_sys::map::{self, Access, Mapping, Treatment};
-use pagekeeper_sys::probe::{Feature, Switches, VARIABLE};
-use pagekeeper_sys::userfaultfd::{FaultScope, Modes, UffdFeatures, Userfaultfd};
+use pagekeeper_sys::userfaultfd::{Modes, Userfaultfd};
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber};
 
 use super::balance;
@@ -119,7 +118,7 @@ pub(crate) struct WorkingSet {
 impl WorkingSet {
     /// A set with a budget of `ram` and a thread that keeps it balanced.
     pub(crate) fn start(ram: PageCount, files: Arc<PageFiles>) -> Result<Arc<Self>, EngineError> {
-        let mut userfaultfd = open_userfaultfd()?;
+        let mut userfaultfd = super::descriptor::open()?;
         super::descriptor::keep(&mut userfaultfd)?;
         let shape = Shape::of(ram);
         let staging = make_staging(&userfaultfd, shape)?;
@@ -452,31 +451,6 @@ impl WorkingSet {
 
 /// Extents that a queue has room for at first (128 MiB of neighbouring pages).
 const QUEUE_START: usize = 512;
-
-/// The descriptor, with what may be used of it.
-fn open_userfaultfd() -> Result<Userfaultfd, EngineError> {
-    let unavailable = |reason: String| EngineError::Unavailable {
-        engine: "inline",
-        reason,
-    };
-    // A name that is unknown is the program's to report (`doctor` does); here it switches nothing off.
-    let switches = Switches::from_environment().unwrap_or_default();
-    for needed in [Feature::Userfaultfd, Feature::Sigbus, Feature::WriteProtect] {
-        if switches.is_off(needed) {
-            return Err(unavailable(format!(
-                "{} is switched off by {VARIABLE}",
-                needed.name()
-            )));
-        }
-    }
-    let required = UffdFeatures::SIGBUS | UffdFeatures::PAGEFAULT_FLAG_WP;
-    let optional = match switches.is_off(Feature::Move) {
-        true => UffdFeatures::empty(),
-        false => UffdFeatures::MOVE,
-    };
-    Userfaultfd::open(required, optional, FaultScope::UserMode)
-        .map_err(|error| unavailable(error.to_string()))
-}
 
 fn make_staging(userfaultfd: &Userfaultfd, shape: Shape) -> Result<Staging, EngineError> {
     // Enough for the standby list, and for every work area to hold one on the way.
