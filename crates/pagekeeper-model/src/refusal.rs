@@ -173,13 +173,17 @@ pub enum Refusal {
         address: u64,
     },
     /// A page that lies in no window for physical pages, or a frame that cannot be mapped there (87).
-    #[error("the page at {address:#x} lies in no window for physical pages, or the frame is not to be had")]
+    #[error(
+        "the page at {address:#x} lies in no window for physical pages, or the frame is not to be had"
+    )]
     NotPhysical {
         /// The address.
         address: u64,
     },
     /// An operation that a window for physical pages does not allow (87).
-    #[error("the page at {address:#x} lies in a window for physical pages: only frames can be mapped there")]
+    #[error(
+        "the page at {address:#x} lies in a window for physical pages: only frames can be mapped there"
+    )]
     InWindow {
         /// The address.
         address: u64,
