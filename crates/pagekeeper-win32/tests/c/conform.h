@@ -162,7 +162,8 @@ static inline void window_clear(void) {
             VirtualUnlock(m.BaseAddress, m.RegionSize);
             VirtualFree(m.AllocationBase, 0, MEM_RELEASE);
         }
-        p = (char *)m.BaseAddress + m.RegionSize;
+        char *end = (char *)m.BaseAddress + m.RegionSize;
+        p = end > p ? end : B + WINDOW;
     }
 }
 
@@ -204,6 +205,10 @@ static inline void map_print(int only) {
             return;
         }
         char *end = (char *)m.BaseAddress + m.RegionSize;
+        if (end <= p) {
+            printf(" (a walk that does not advance)");
+            return;
+        }
         if (only && m.AllocationBase != (void *)B)
             break;
         if (end > B + WINDOW)
