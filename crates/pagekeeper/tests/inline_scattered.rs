@@ -213,3 +213,51 @@ unsafe fn bare_read(file: &std::fs::File, address: *mut u8, length: usize) -> is
     }
     result
 }
+
+/// Discarded pages leave nothing behind that keeps later ones from leaving: pages that nobody touches any more go, others stay.
+#[test]
+fn pages_that_came_after_many_discarded_ones_can_leave() {
+    const EXTENT: usize = 64 * PAGE;
+    const EXTENTS: usize = 8192;
+    const COLD: usize = 800;
+    const HOT: usize = 2000;
+    if !inline_works() {
+        return;
+    }
+    let space = space(EngineKind::Inline, ByteCount::mib(4));
+    let size = ByteCount::new((EXTENTS * EXTENT) as u64);
+    let reservation = space.reserve(size).build().expect("address space");
+    let page_of = |extent: usize| {
+        let start = (extent * EXTENT) as u64;
+        start..start + PAGE as u64
+    };
+    let touch = |extent: usize| word(&reservation, extent * 64, 0).fetch_add(1, Ordering::Relaxed);
+    for extent in 0..EXTENTS {
+        let rights = pagekeeper::Protection::READ_WRITE;
+        reservation.commit(page_of(extent), rights).expect("a page");
+    }
+    for extent in 0..EXTENTS - COLD - HOT {
+        touch(extent);
+        reservation.discard(page_of(extent)).expect("discarded");
+    }
+    let cold = EXTENTS - COLD - HOT..EXTENTS - HOT;
+    cold.clone().for_each(|extent| {
+        touch(extent);
+    });
+    for _ in 0..10 {
+        (EXTENTS - HOT..EXTENTS).for_each(|extent| {
+            touch(extent);
+        });
+    }
+    let still_there = cold
+        .clone()
+        .filter(|extent| {
+            let found = reservation.residence(page_of(*extent));
+            found
+                .iter()
+                .any(|(_, residence)| *residence == pagekeeper::Residence::Resident)
+        })
+        .count();
+    assert!(still_there < COLD / 4, "{still_there} of {COLD}");
+    assert!(cold.clone().all(|extent| touch(extent) == 1));
+}

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLockWriteGuard};
 
 use pagekeeper_model::{PageState, Protection, RegionState};
 use pagekeeper_store::page_file::{PageFileSettings, PageFiles, Places};
@@ -46,6 +46,9 @@ struct Copying {
     shared: *const Shared,
     core: Option<MutexGuard<'static, Core>>,
     contents: Result<Contents, String>,
+    /// Those of the child. Made before, because the parent's threads may hold locks of the old ones for ever, seen from the child.
+    page_files: PageFileSettings,
+    files: Option<RwLockWriteGuard<'static, Arc<PageFiles>>>,
 }
 
 /// What every touched page held.
@@ -142,10 +145,15 @@ impl Copying {
         let space = unsafe { &*shared };
         let mut core = space.core();
         let contents = Contents::of(space, &mut core);
+        let page_files = page_file_settings(space, &space.files());
+        // Last: nobody else holds it while the process forks, so it is free in the child.
+        let files = Some(space.files.write().unwrap_or_else(PoisonError::into_inner));
         Self {
             shared,
             core: Some(core),
             contents,
+            page_files,
+            files,
         }
     }
 
@@ -182,7 +190,8 @@ impl Copying {
             return Ok(());
         };
         let contents = self.contents.as_ref().map_err(String::clone)?;
-        let result = revive(shared, core, contents);
+        self.files = None;
+        let result = revive(shared, core, contents, &self.page_files);
         if let Err(reason) = result {
             let arenas: Vec<_> = core.model.arenas().collect();
             for arena in arenas {
@@ -211,6 +220,7 @@ impl Copying {
 
 impl Drop for Copying {
     fn drop(&mut self) {
+        self.files = None;
         self.core = None;
         // SAFETY: gives back the count that `begin` took; the guard has gone.
         drop(unsafe { Arc::from_raw(self.shared) });
@@ -218,10 +228,15 @@ impl Drop for Copying {
 }
 
 /// Engines, arenas, commits, contents, protections. The space lock is held.
-fn revive(shared: &Shared, core: &mut Core, contents: &Contents) -> Result<(), String> {
+fn revive(
+    shared: &Shared,
+    core: &mut Core,
+    contents: &Contents,
+    page_files: &PageFileSettings,
+) -> Result<(), String> {
     let files = {
         let before = shared.files();
-        let files = PageFiles::open(page_file_settings(shared, &before));
+        let files = PageFiles::open(page_files.clone());
         // Its descriptors are closed, its disks the parent's.
         core::mem::forget(before);
         Arc::new(files.map_err(|error| error.to_string())?)

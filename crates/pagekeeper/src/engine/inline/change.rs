@@ -316,6 +316,7 @@ pub(crate) fn discard(arena: &Arena, range: PageRange) {
             }
             forget_contents(&extent, before);
         }
+        extent.leave_queue_if_empty();
     }
     arena.set().frames().give(frames);
 }

@@ -181,7 +181,7 @@ impl<'arena> LockedExtent<'arena> {
     /// Takes it out of the queue when none of its pages is in the mapping any more: places in the queue are counted.
     pub(crate) fn leave_queue_if_empty(&self) {
         if self.has_flag(QUEUED) && !self.has_present_pages() {
-            self.clear_flag(QUEUED);
+            self.clear_flag(QUEUED | HUGE);
             self.arena.set().dequeue(self.name());
         }
     }

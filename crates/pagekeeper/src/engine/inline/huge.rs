@@ -88,7 +88,9 @@ impl WorkingSet {
         }
         for extent in locked.iter().flatten() {
             let arrived = !extent.pages().intersection(done).is_empty();
-            extent.set_flag(HUGE);
+            if arrived {
+                extent.set_flag(HUGE);
+            }
             if arrived && !extent.set_flag(QUEUED) && !self.enqueue(extent.name(), false) {
                 extent.clear_flag(QUEUED);
             }

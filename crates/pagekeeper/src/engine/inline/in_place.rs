@@ -27,6 +27,8 @@ use super::working_set::WorkingSet;
 const FEW_PAGES: u64 = 24;
 /// From so many runs of neighbours on, an extent's pages are scattered.
 const SCATTERED: u64 = 3;
+/// How often the kernel may say that the mappings are in flux.
+const PROTECT_TRIES: u32 = 16;
 /// One search for a victim in so many tries this way although it did not pay lately.
 const TRY_AGAIN: u32 = 64;
 
@@ -79,21 +81,25 @@ impl WorkingSet {
 
     /// The victim and such neighbours in its 2 MiB as hold few pages too. Those are only tried for: whoever has one of
     /// them locked may be waiting for another.
-    pub(super) fn gather<'arena>(&self, victim: LockedExtent<'arena>) -> Party<'arena> {
+    pub(super) fn gather<'arena>(&self, victim: LockedExtent<'arena>, most: u64) -> Party<'arena> {
         let (arena, own, name) = (victim.arena(), victim.number(), victim.name());
         let mut party: Party<'arena> = core::array::from_fn(|_| None);
         let (pages, _) = victim.present_pages_and_runs();
+        let mut gathered = pages;
         let mut victim = Some(victim);
         for (number, place) in own.piece().zip(&mut party) {
             *place = if number == own {
                 victim.take()
-            } else if pages <= FEW_PAGES {
+            } else if pages <= FEW_PAGES && gathered < most {
                 LockedExtent::try_lock(arena, number).filter(|extent| {
-                    extent.has_flag(QUEUED)
+                    let (pages, _) = extent.present_pages_and_runs();
+                    let joins = extent.has_flag(QUEUED)
                         && !extent.has_flag(HUGE)
-                        && (1..=FEW_PAGES).contains(&extent.present_pages_and_runs().0)
+                        && (1..=FEW_PAGES).contains(&pages)
                         && self.join_victim(extent.name(), name)
-                        && extent.clear_flag(QUEUED)
+                        && extent.clear_flag(QUEUED);
+                    gathered += if joins { pages } else { 0 };
+                    joins
                 })
             } else {
                 None
@@ -158,9 +164,12 @@ impl WorkingSet {
         }
         let mut done = true;
         for_each_run(party, &pages, |run| {
-            // SAFETY: the extents are locked, so a write that faults waits for them; what may be written again is where
-            // it was.
-            done &= unsafe { self.userfaultfd().write_protect(run, on) }.is_ok();
+            let act = || {
+                // SAFETY: the extents are locked, so a write that faults waits for them; what may be written again is
+                // where it was.
+                unsafe { self.userfaultfd().write_protect(run, on) }.is_ok()
+            };
+            done &= (0..PROTECT_TRIES).any(|_| act());
         });
         done
     }

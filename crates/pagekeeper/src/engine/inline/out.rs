@@ -119,7 +119,7 @@ impl WorkingSet {
             let extent = arena.lock_extent(name.number());
             extent.clear_flag(QUEUED);
             if self.packs_in_place(&extent) {
-                let party = self.gather(extent);
+                let party = self.gather(extent, most);
                 let packed = self.pack_in_place(&party, most, area);
                 party
                     .iter()
@@ -427,7 +427,9 @@ impl<'set> Kept<'set> {
 
     /// A victim that still has pages in the mapping stays in the queue.
     fn keep_if_present(&mut self, extent: &LockedExtent<'_>) {
-        if extent.has_present_pages() && !extent.set_flag(QUEUED) {
+        if !extent.has_present_pages() {
+            extent.clear_flag(HUGE);
+        } else if !extent.set_flag(QUEUED) {
             self.push(extent.name());
         }
     }

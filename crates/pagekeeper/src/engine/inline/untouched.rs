@@ -46,9 +46,11 @@ pub(super) fn change(
     }
     fence(Ordering::SeqCst);
     !RawLock::of(arena.extent_words(extent).lock).is_locked()
-        && part
-            .pages()
-            .all(|page| is_untouched(arena.entry(page).load()))
+        && part.pages().all(|page| {
+            let entry = arena.entry(page).load();
+            // Every change that comes here does nothing when done again.
+            entry == Entry::RESERVED || is_untouched(entry) && change(entry) == entry
+        })
 }
 
 /// Whether the entry is all there is of the page.
