@@ -177,7 +177,9 @@ fn undo(made: *mut c_void, field: &Field) {
     if !made.is_null() && !(field.base..field.base + 16 * PAGE).contains(&made.addr()) {
         // SAFETY: nobody uses it.
         let freed = unsafe { VirtualFree(made, 0, MEM_RELEASE) };
-        assert_eq!(freed, 1, "{made:?} {}", GetLastError());
+        let error = GetLastError();
+        // At one of the addresses that all threads try, another one's hostile release may have been quicker.
+        assert!(freed == 1 || error == 487, "{made:?} {error}");
     }
     SetLastError(MARK);
 }
