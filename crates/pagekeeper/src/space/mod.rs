@@ -18,7 +18,7 @@
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`shares`] | how engines share one budget |
-//! | [`fork_copy`] | true copies for a forked child |
+//! | [`fork_copy`], [`fork_contents`] | true copies for a forked child |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
 
 mod allocate;
@@ -29,6 +29,7 @@ mod degraded;
 mod files;
 mod foreign;
 mod foreign_change;
+mod fork_contents;
 mod fork_copy;
 mod ledger;
 mod limits;
