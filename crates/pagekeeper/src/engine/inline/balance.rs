@@ -85,9 +85,7 @@ fn free_some(set: &WorkingSet, area: &mut WorkArea) -> bool {
     let enough = set.standby_wanted() + RECYCLED_AT_ONCE;
     if set.staging().count(List::Standby) < enough {
         // Faults that find no frames recycle what stands by themselves, so this never keeps them waiting.
-        // What could not be cleaned earlier comes first: piling up more of it helps nobody.
-        let modified = set.staging().take(List::Modified).map(Evicted::Staged);
-        match modified.or_else(|| set.evict_next(set.batch(), area)) {
+        match set.next_out(area) {
             Some(Evicted::Staged(slot)) => return set.clean_and(slot, area, false),
             Some(Evicted::Gone) => return true,
             None => {}

@@ -205,8 +205,7 @@ fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
             set.clean_and(slot, area, true);
         } else {
             // The kernel holds on to a page for a moment.
-            set.staging().sweep(slot);
-            set.staging().put(List::Free, slot);
+            set.put_back_empty(slot);
             pagekeeper_sys::time::pause(core::time::Duration::from_micros(100));
         }
     }
@@ -347,8 +346,7 @@ pub(crate) fn trim(arena: &Arena, range: PageRange) {
         if moved > 0 {
             set.clean_and(slot, &mut area, false);
         } else {
-            set.staging().sweep(slot);
-            set.staging().put(List::Free, slot);
+            set.put_back_empty(slot);
         }
     }
 }

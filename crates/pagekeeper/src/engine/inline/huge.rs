@@ -1,7 +1,7 @@
 //! First touches where everything fits: whole huge pages, so that data within the budget is as fast as ordinary memory.
 //!
 //! A huge page cannot be copied into a registered range, but it can be moved there (paging-mechanisms.md A.2): the kernel makes
-//! zeroed huge pages in memory of ours, and one call moves up to four of them into place.
+//! zeroed huge pages in memory of ours, and one call moves up to eight of them into place.
 
 #![allow(
     unsafe_code,
@@ -19,7 +19,7 @@ use super::work_area::HUGE_AT_ONCE;
 use super::working_set::WorkingSet;
 
 impl WorkingSet {
-    /// Fills the whole 2 MiB piece around `page` with a huge page of zeros, and up to three more after it, if all
+    /// Fills the whole 2 MiB piece around `page` with a huge page of zeros, and up to seven more after it, if all
     /// is committed, untouched, writable, and fits. Says whether it did.
     pub(crate) fn fill_huge(&self, arena: &Arena, page: PageNumber) -> bool {
         if !self.everything_fits() {
@@ -87,11 +87,11 @@ impl WorkingSet {
             entry.change_blank(|entry| entry.moved_to(Kind::Present, 0));
         }
         for extent in locked.iter().flatten() {
-            let arrived = !extent.pages().intersection(done).is_empty();
-            if arrived {
-                extent.set_flag(HUGE);
+            if extent.pages().intersection(done).is_empty() {
+                continue;
             }
-            if arrived && !extent.set_flag(QUEUED) && !self.enqueue(extent.name(), false) {
+            extent.set_flag(HUGE);
+            if !extent.set_flag(QUEUED) && !self.enqueue(extent.name(), false) {
                 extent.clear_flag(QUEUED);
             }
         }

@@ -73,18 +73,24 @@ impl Yield {
 }
 
 impl WorkingSet {
-    /// Whether the victim's pages should be packed where they are.
-    pub(super) fn packs_in_place(&self, victim: &LockedExtent<'_>) -> bool {
-        let (_, runs) = victim.present_pages_and_runs();
-        runs >= SCATTERED && !victim.has_flag(HUGE) && self.yield_in_place().is_worth_a_try()
+    /// How many pages of the victim's are in the mapping, if they should be packed where they are.
+    pub(super) fn packs_in_place(&self, victim: &LockedExtent<'_>) -> Option<u64> {
+        let (pages, runs) = victim.present_pages_and_runs();
+        let packs =
+            runs >= SCATTERED && !victim.has_flag(HUGE) && self.yield_in_place().is_worth_a_try();
+        packs.then_some(pages)
     }
 
-    /// The victim and such neighbours in its 2 MiB as hold few pages too. Those are only tried for: whoever has one of
+    /// The victim, which has `pages` in the mapping, and such neighbours in its 2 MiB as hold few too. Those are only tried for: whoever has one of
     /// them locked may be waiting for another.
-    pub(super) fn gather<'arena>(&self, victim: LockedExtent<'arena>, most: u64) -> Party<'arena> {
+    pub(super) fn gather<'arena>(
+        &self,
+        victim: LockedExtent<'arena>,
+        pages: u64,
+        most: u64,
+    ) -> Party<'arena> {
         let (arena, own, name) = (victim.arena(), victim.number(), victim.name());
         let mut party: Party<'arena> = core::array::from_fn(|_| None);
-        let (pages, _) = victim.present_pages_and_runs();
         let mut gathered = pages;
         let mut victim = Some(victim);
         for (number, place) in own.piece().zip(&mut party) {

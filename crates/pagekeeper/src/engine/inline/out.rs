@@ -73,11 +73,7 @@ impl WorkingSet {
         if self.recycle_standby(1) {
             return true;
         }
-        let evicted = match self.staging().take(List::Modified) {
-            Some(slot) => Some(Evicted::Staged(slot)),
-            None => self.evict_next(self.batch(), area),
-        };
-        let came_free = match evicted {
+        let came_free = match self.next_out(area) {
             Some(Evicted::Staged(slot)) => self.clean_and(slot, area, true),
             Some(Evicted::Gone) => true,
             None => false,
@@ -103,6 +99,14 @@ impl WorkingSet {
         true
     }
 
+    /// What could not be cleaned earlier, else the next victim's pages: piling up more of the former helps nobody.
+    pub(crate) fn next_out(&self, area: &mut WorkArea) -> Option<Evicted> {
+        match self.staging().take(List::Modified) {
+            Some(slot) => Some(Evicted::Staged(slot)),
+            None => self.evict_next(self.batch(), area),
+        }
+    }
+
     /// Takes the next victim's pages, at most `most`, out of the mapping.
     pub(crate) fn evict_next(&self, most: u64, area: &mut WorkArea) -> Option<Evicted> {
         let slot = self.staging().take(List::Free)?;
@@ -118,8 +122,8 @@ impl WorkingSet {
             };
             let extent = arena.lock_extent(name.number());
             extent.clear_flag(QUEUED);
-            if self.packs_in_place(&extent) {
-                let party = self.gather(extent, most);
+            if let Some(pages) = self.packs_in_place(&extent) {
+                let party = self.gather(extent, pages, most);
                 let packed = self.pack_in_place(&party, most, area);
                 party
                     .iter()
@@ -149,7 +153,7 @@ impl WorkingSet {
     }
 
     /// A slot into which nothing was moved, or perhaps something that nobody was told of.
-    fn put_back_empty(&self, slot: SlotNumber) {
+    pub(crate) fn put_back_empty(&self, slot: SlotNumber) {
         self.staging().sweep(slot);
         self.staging().put(List::Free, slot);
     }

@@ -32,20 +32,11 @@ fn close_all() {
 /// Runs a test again; it must end by SIGABRT with the line.
 fn stops(test: &str) {
     use std::os::unix::process::ExitStatusExt;
-    let name = format!(
-        "{}::{test}",
-        module_path!().split_once("::").expect("a crate").1
-    );
-    let output = std::process::Command::new(std::env::current_exe().expect("a program"))
-        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
-        .env("PAGEKEEPER_CHILD", "1")
-        .output()
-        .expect("a child");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let (status, text) = again(this_program(), &format!("descriptors::{test}"));
     if text.contains("skipped, because") {
         return println!("{text}");
     }
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{text}");
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{text}");
     assert_eq!(
         text.matches("pagekeeper: the userfaultfd").count(),
         1,
@@ -55,13 +46,7 @@ fn stops(test: &str) {
 }
 
 fn filled() -> Option<(Space, Reservation)> {
-    let space = match settings(ByteCount::kib(512), ByteCount::mib(16)).build() {
-        Ok(space) => space,
-        Err(error) => {
-            println!("skipped, because {error}");
-            return None;
-        }
-    };
+    let space = built(settings(ByteCount::kib(512), ByteCount::mib(16)))?;
     let reservation = committed(&space, ByteCount::mib(4));
     // Packed, so that they stay in the pool: reading them needs no page file, whose descriptor has gone too.
     for page in 0..1024 {

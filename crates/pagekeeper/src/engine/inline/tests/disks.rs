@@ -51,13 +51,7 @@ fn on_loop_device(test: &str, size: &str, word: &str) {
 
 fn in_folder(ram: ByteCount, maximum: ByteCount) -> Option<Space> {
     let folder = std::env::var_os(IN_FOLDER).expect("given");
-    match settings(ram, maximum).page_file([folder]).build() {
-        Ok(space) => Some(space),
-        Err(error) => {
-            println!("skipped, because {error}");
-            None
-        }
-    }
+    built(settings(ram, maximum).page_file([folder]))
 }
 
 #[test]

@@ -5,13 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::*;
 
 fn space_with_pages() -> Option<(Space, Reservation)> {
-    let space = match settings(ByteCount::mib(4), ByteCount::mib(16)).build() {
-        Ok(space) => space,
-        Err(error) => {
-            println!("skipped, because {error}");
-            return None;
-        }
-    };
+    let space = built(settings(ByteCount::mib(4), ByteCount::mib(16)))?;
     let reservation = committed(&space, ByteCount::mib(1));
     for page in 0..256 {
         write_page(&reservation, page, 1);
@@ -21,24 +15,16 @@ fn space_with_pages() -> Option<(Space, Reservation)> {
 
 /// Runs a test again; it must die of SIGSEGV within the time that tests have, after saying `word`.
 fn dies(test: &str, word: &str) {
-    let name = format!(
-        "{}::{test}",
-        module_path!().split_once("::").expect("a crate").1
-    );
-    let output = std::process::Command::new("timeout")
+    let mut program = std::process::Command::new("timeout");
+    program
         .arg("20")
-        .arg(std::env::current_exe().expect("a program"))
-        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
-        .env("PAGEKEEPER_CHILD", "1")
-        .output()
-        .expect("a child");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        .arg(std::env::current_exe().expect("a program"));
+    let (status, text) = again(program, &format!("foreign::{test}"));
     if text.contains("skipped, because") {
         return println!("{text}");
     }
-    let by_segv =
-        output.status.signal() == Some(libc::SIGSEGV) || output.status.code() == Some(128 + 11);
-    assert!(by_segv, "{}: {text}", output.status);
+    let by_segv = status.signal() == Some(libc::SIGSEGV) || status.code() == Some(128 + 11);
+    assert!(by_segv, "{status}: {text}");
     assert_eq!(text.matches(word).count(), 1, "{text}");
 }
 

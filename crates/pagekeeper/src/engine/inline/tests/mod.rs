@@ -50,6 +50,14 @@ fn settings(ram: ByteCount, maximum: ByteCount) -> Settings {
         .page_file_maximum(maximum)
 }
 
+/// The space, or `None` where the engine cannot run, which is said.
+fn built(settings: Settings) -> Option<Space> {
+    settings
+        .build()
+        .inspect_err(|error| println!("skipped, because {error}"))
+        .ok()
+}
+
 /// A space of the inline engine with a page file on a failing disk. `None` where the engine cannot run.
 fn on_failing_disk(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disk, std::fs::File)> {
     let folder = folder();
@@ -165,20 +173,31 @@ impl Losses {
     }
 }
 
-/// Runs a test of this file again in a process of its own, as `variables` say; its output when it succeeded.
-fn run_again(test: &str, variables: &[(&str, &str)]) -> String {
+/// Runs a test of these files again in the process that `program` starts: how it ended, and what it said.
+fn again(mut program: std::process::Command, test: &str) -> (std::process::ExitStatus, String) {
     let name = format!(
         "{}::{test}",
         module_path!().split_once("::").expect("a crate").1
     );
-    let output = std::process::Command::new(std::env::current_exe().expect("a program"))
+    let output = program
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env("PAGEKEEPER_CHILD", "1")
-        .envs(variables.iter().copied())
         .output()
         .expect("a child");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{}: {text}", output.status);
+    (output.status, text)
+}
+
+fn this_program() -> std::process::Command {
+    std::process::Command::new(std::env::current_exe().expect("a program"))
+}
+
+/// Runs a test again in a process of its own, as `variables` say; its output when it succeeded.
+fn run_again(test: &str, variables: &[(&str, &str)]) -> String {
+    let mut program = this_program();
+    program.envs(variables.iter().copied());
+    let (status, text) = again(program, test);
+    assert!(status.success(), "{status}: {text}");
     text
 }
 
