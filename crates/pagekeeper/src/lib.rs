@@ -23,6 +23,7 @@
 //! | [`Reservation::protect`], [`Space::query`] | `VirtualProtect`, `VirtualQuery` |
 //! | [`Reservation::lock`], [`Reservation::prefetch`] | `VirtualLock`, `PrefetchVirtualMemory` |
 //! | [`Space::on_exception`] | `AddVectoredExceptionHandler` |
+//! | [`monitor`] | `QueryWorkingSet`, `GetProcessMemoryInfo`, and what tools such as VMMap show |
 //! | [`PagedVec`] | none: a vector that may be larger than RAM |
 //! | [`PagedAllocator`] | none: for collections that may be larger than RAM |
 //! | [`Settings`] | the system's page-file settings |
@@ -34,6 +35,7 @@ mod exception;
 mod fork;
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 mod kernel_touch;
+pub mod monitor;
 mod paged_vec;
 mod process_hook;
 mod registry;

@@ -9,6 +9,8 @@ pub const LATENCY_BUCKETS: usize = 40;
 
 /// Whether a figure is counted at each event or looked up in the kernel from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Exactness {
     /// Counted at each event.
     #[default]

@@ -1,0 +1,18 @@
+//! Looking at memory: a process at one moment, without stopping it.
+//!
+//! What a process that uses Pagekeeper says of itself is asked of it and exact; any other process is looked at through the
+//! kernel's `/proc`. Both come as the same [`Snapshot`].
+//!
+//! | item | what |
+//! |---|---|
+//! | [`Snapshot`] | a process at one moment: totals, counters, engines, latencies, fault sites, regions |
+//! | [`Region`] | one stretch of address space, and how much of it is where |
+//! | [`MonitorError`] | why a process cannot be looked at |
+
+mod error;
+mod region;
+mod snapshot;
+
+pub use error::MonitorError;
+pub use region::{HEAT_CELLS, Region, RegionKind, RegionUse, Whereabouts, protection_name};
+pub use snapshot::{Counters, EngineFigures, FaultSite, Snapshot, Source, Totals};
