@@ -26,6 +26,7 @@
 //! | [`perf`] | page-fault counters |
 //! | [`prctl`] | small facts about the own process |
 //! | [`probe`] | what this kernel lets this process do; switching features off |
+//! | [`process`] | other processes: which there are, whose they are, what they did |
 //! | [`process_madvise`] | advice about many ranges in one call |
 //! | [`thread`] | what a thread of ours asks for itself: its own descriptors, a short time slice |
 //! | [`time`] | the monotonic clock and pauses |
@@ -45,6 +46,7 @@ pub mod pagemap;
 pub mod perf;
 pub mod prctl;
 pub mod probe;
+pub mod process;
 pub mod process_madvise;
 pub mod procmap;
 mod raw;

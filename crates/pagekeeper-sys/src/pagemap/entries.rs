@@ -1,4 +1,4 @@
-//! `/proc/self/pagemap`: one word a page. The twin of the scan for kernels before 6.7.
+//! `/proc/PID/pagemap`: one word a page. The twin of the scan for kernels before 6.7.
 
 use std::os::fd::OwnedFd;
 
@@ -48,9 +48,9 @@ impl Entry {
     }
 }
 
-/// The open page map of the own process.
+/// The open page map of a process.
 ///
-/// After fork it still shows the parent: open another.
+/// The own one still shows the parent after fork: open another.
 #[derive(Debug)]
 pub struct Entries {
     file: OwnedFd,
@@ -62,8 +62,20 @@ impl Entries {
     /// # Errors
     /// `ENOENT` without `/proc`, `EACCES` when the process is not dumpable.
     pub fn open() -> Result<Self, Errno> {
+        Self::open_at("/proc/self/pagemap")
+    }
+
+    /// Opens another process's.
+    ///
+    /// # Errors
+    /// `ENOENT` when it is gone, `EACCES` without the right to look into it.
+    pub fn open_of(pid: u32) -> Result<Self, Errno> {
+        Self::open_at(&format!("/proc/{pid}/pagemap"))
+    }
+
+    fn open_at(path: &str) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::open("/proc/self/pagemap", flags, Mode::empty())?;
+        let file = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self { file })
     }
 

@@ -162,9 +162,19 @@ impl Scan {
     /// # Errors
     /// `ENOTTY` before 6.7; else as [`Entries::open`].
     pub fn open() -> Result<Self, Errno> {
-        let scan = Self {
-            entries: Entries::open()?,
-        };
+        Self::checked(Entries::open()?)
+    }
+
+    /// The same of another process.
+    ///
+    /// # Errors
+    /// `ENOTTY` before 6.7; else as [`Entries::open_of`].
+    pub fn open_of(pid: u32) -> Result<Self, Errno> {
+        Self::checked(Entries::open_of(pid)?)
+    }
+
+    fn checked(entries: Entries) -> Result<Self, Errno> {
+        let scan = Self { entries };
         let query = Query::new().report(Categories::PRESENT);
         scan.once(PageRange::default(), query, &mut [])?;
         Ok(scan)

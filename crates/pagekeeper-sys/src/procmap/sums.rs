@@ -26,6 +26,12 @@ pub struct Residence {
     pub locked_bytes: u64,
     /// Pinned for devices.
     pub pinned_bytes: u64,
+    /// Address space of private memory that may be written, stacks left out.
+    pub data_bytes: u64,
+    /// Address space of stacks that grow.
+    pub stack_bytes: u64,
+    /// Address space of programs and libraries, as far as it may be executed and not written.
+    pub code_bytes: u64,
     /// Threads.
     pub threads: u64,
 }
@@ -61,6 +67,12 @@ impl Residence {
                 "VmPTE" => &mut found.page_table_bytes,
                 "VmLck" => &mut found.locked_bytes,
                 "VmPin" => &mut found.pinned_bytes,
+                "VmData" => &mut found.data_bytes,
+                "VmStk" => &mut found.stack_bytes,
+                "VmExe" | "VmLib" => {
+                    found.code_bytes += value;
+                    continue;
+                }
                 "Threads" => &mut found.threads,
                 _ => continue,
             };

@@ -1,6 +1,7 @@
 //! Why a process cannot be looked at: one line each, which says what to do.
 
 use pagekeeper_sys::Errno;
+use pagekeeper_sys::process::{self, Identity};
 
 /// Why a process cannot be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,4 +89,22 @@ pub enum MonitorError {
         /// Its answer.
         errno: Errno,
     },
+}
+
+impl MonitorError {
+    /// What the kernel's refusal to show something of `pid` means.
+    pub(super) fn refused(pid: u32, what: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::SRCH => Self::Exited { pid },
+            Errno::ACCESS | Errno::PERM => match Identity::of(pid) {
+                Ok(identity) if identity.user == process::own_user() => Self::NotDumpable { pid },
+                Ok(identity) => Self::NotPermitted {
+                    pid,
+                    owner: identity.user,
+                },
+                Err(_) => Self::Exited { pid },
+            },
+            errno => Self::Kernel { pid, what, errno },
+        }
+    }
 }

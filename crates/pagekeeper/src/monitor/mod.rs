@@ -7,12 +7,20 @@
 //! |---|---|
 //! | [`Snapshot`] | a process at one moment: totals, counters, engines, latencies, fault sites, regions |
 //! | [`Region`] | one stretch of address space, and how much of it is where |
+//! | [`Observer`] | looks at one process again and again |
+//! | [`Processes`], [`processes()`] | the list of processes |
 //! | [`MonitorError`] | why a process cannot be looked at |
 
 mod error;
+mod heat;
+mod kernel_view;
+mod observer;
+mod processes;
 mod region;
 mod snapshot;
 
 pub use error::MonitorError;
+pub use observer::Observer;
+pub use processes::{ProcessSummary, Processes, processes};
 pub use region::{HEAT_CELLS, Region, RegionKind, RegionUse, Whereabouts, protection_name};
 pub use snapshot::{Counters, EngineFigures, FaultSite, Snapshot, Source, Totals};

@@ -58,6 +58,11 @@ impl RegionKind {
         Self::Kernel,
     ];
 
+    /// Whether a file, or memory shared like one, stands behind it.
+    pub const fn is_file(self) -> bool {
+        matches!(self, Self::Section | Self::Image | Self::Mapped)
+    }
+
     /// The name for people, one word.
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,11 +91,12 @@ pub struct Whereabouts {
     pub standby: u64,
     /// In the compressed pool, or kept as a repeated word.
     pub compressed: u64,
-    /// Only in a page file of Pagekeeper's, or in the file that is mapped.
+    /// Only in a page file of Pagekeeper's.
     pub page_file: u64,
     /// In the kernel's swap.
     pub swapped: u64,
-    /// Committed and never touched: costs nothing yet.
+    /// Committed and in none of these places: never touched, so that it costs nothing yet; of a file that is mapped, what is
+    /// only in that file.
     pub untouched: u64,
     /// Lost: reading it back failed.
     pub lost: u64,

@@ -28,6 +28,11 @@ pub(super) fn mappings() -> Vec<ForeignMapping> {
         return Vec::new();
     };
     let regions: Vec<Region> = maps.map_while(Result::ok).collect();
+    in_model_terms(&regions)
+}
+
+/// The mappings of any process in the model's terms, one for one.
+pub(crate) fn in_model_terms(regions: &[Region]) -> Vec<ForeignMapping> {
     let mut mappings: Vec<ForeignMapping> = Vec::with_capacity(regions.len());
     let mut start = 0;
     while start < regions.len() {

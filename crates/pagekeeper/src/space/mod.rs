@@ -65,6 +65,7 @@ pub use attributes::PageAttributes;
 pub use by_address::AddressLimits;
 pub use degraded::Degraded;
 pub use files::PageFileInfo;
+pub(crate) use foreign::in_model_terms;
 pub(crate) use fork_copy::watch_forks;
 pub use status::SpaceStatus;
 
