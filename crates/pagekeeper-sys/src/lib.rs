@@ -18,6 +18,7 @@
 //! | [`descriptor`] | descriptors that survive the program's closing and replacing |
 //! | [`seccomp`] | making the kernel refuse chosen calls, for tests and `doctor` |
 //! | [`rlimit`] | the process's limits |
+//! | [`shared_file`] | a file in memory by which a process tells others what it does |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
 //! | [`checked_copy`] | copies from and to addresses that may be bad |
 //! | [`cgroup`] | memory limits of control groups, both versions |
@@ -52,6 +53,7 @@ pub mod procmap;
 mod raw;
 pub mod rlimit;
 pub mod seccomp;
+pub mod shared_file;
 pub mod signal;
 mod text;
 pub mod thread;

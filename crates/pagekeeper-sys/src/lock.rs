@@ -507,7 +507,7 @@ impl Event {
 }
 
 /// The moment on the monotonic clock that lies `after` from now.
-fn deadline_after(after: Duration) -> Timespec {
+pub(crate) fn deadline_after(after: Duration) -> Timespec {
     let now = clock_gettime(ClockId::Monotonic);
     let nanoseconds = now.tv_nsec + i64::from(after.subsec_nanos());
     let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
