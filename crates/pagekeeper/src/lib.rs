@@ -32,6 +32,7 @@ mod allocator;
 mod engine;
 mod error;
 mod exception;
+mod fault_sites;
 mod fork;
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 mod kernel_touch;

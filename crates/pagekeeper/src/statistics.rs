@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use pagekeeper_units::{ByteCount, PageCount};
 
+use crate::fault_sites::most_first;
+
 /// Buckets of the fault latency histogram: bucket `i` counts faults of 2^i up to 2^(i+1) nanoseconds.
 pub const LATENCY_BUCKETS: usize = 40;
 
@@ -64,6 +66,9 @@ pub struct EngineStatistics {
     pub refused: u64,
     /// Fault latencies; see [`LATENCY_BUCKETS`]. All zero where they are not measured.
     pub latency: Vec<u64>,
+    /// Instructions that fault most, by address, with how often, estimated from a sample; the most first. Empty where it is not
+    /// known.
+    pub sites: Vec<(u64, u64)>,
 }
 
 impl EngineStatistics {
@@ -117,6 +122,13 @@ impl EngineStatistics {
         for (sum, count) in self.latency.iter_mut().zip(&other.latency) {
             *sum += count;
         }
+        for &(address, faults) in &other.sites {
+            match self.sites.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, sum)) => *sum += faults,
+                None => self.sites.push((address, faults)),
+            }
+        }
+        most_first(&mut self.sites);
     }
 }
 

@@ -74,7 +74,14 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
     } else {
         Want::Read
     };
-    match answer(arena, page, want, fault.signal() == SIGNAL_SEGV) {
+    let instruction = fault.instruction_pointer() as u64;
+    match answer(
+        arena,
+        page,
+        want,
+        instruction,
+        fault.signal() == SIGNAL_SEGV,
+    ) {
         Answer::Again => {
             if fault.was_present() && want == Want::Write {
                 lift_stale_protection(arena, page);
@@ -92,7 +99,7 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
     }
 }
 
-fn answer(arena: &Arena, page: PageNumber, want: Want, is_segv: bool) -> Answer {
+fn answer(arena: &Arena, page: PageNumber, want: Want, instruction: u64, is_segv: bool) -> Answer {
     let start = monotonic_nanoseconds();
     let mut area = arena.set().areas().take();
     let top = area.stack_top();
@@ -109,11 +116,10 @@ fn answer(arena: &Arena, page: PageNumber, want: Want, is_segv: bool) -> Answer 
     unsafe { call_on_stack(top, run, (&raw mut job).cast()) };
     let answer = job.answer;
     drop(area);
-    arena
-        .set()
-        .counters()
-        .latency
-        .record(monotonic_nanoseconds().saturating_sub(start));
+    let counters = arena.set().counters();
+    let took = monotonic_nanoseconds().saturating_sub(start);
+    counters.latency.record(took);
+    counters.sites.note(instruction, start);
     answer
 }
 

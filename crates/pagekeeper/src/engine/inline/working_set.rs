@@ -30,6 +30,7 @@ use super::in_place::Yield;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
 use crate::error::EngineError;
+use crate::fault_sites::FaultSites;
 use crate::statistics::{Counter, EngineStatistics, LatencyHistogram};
 
 /// The smallest budget that works: an extent.
@@ -49,6 +50,7 @@ pub(crate) struct Counters {
     pub(crate) lost: Counter,
     pub(crate) refused: Counter,
     pub(crate) latency: LatencyHistogram,
+    pub(crate) sites: FaultSites,
 }
 
 /// The sizes that follow from a budget.
@@ -425,6 +427,7 @@ impl WorkingSet {
             lost: self.counters.lost.get(),
             refused: self.counters.refused.get(),
             latency: self.counters.latency.snapshot(),
+            sites: self.counters.sites.snapshot(),
             ..EngineStatistics::default()
         }
     }
