@@ -3,12 +3,44 @@
 use pagekeeper_units::{PageCount, PageRange};
 
 use crate::page_map::PageMap;
-use crate::{EngineTag, PageState, Protection};
+use crate::{EngineTag, PageState, Protection, Refusal, RegionType};
 
 const _: () = assert!(size_of::<Option<Allocation>>() == 64);
 
 /// Byte of a locked page in [`Locked::map`].
 const LOCKED: u8 = 1;
+
+/// What an allocation is made of: private memory, or a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum AllocationKind {
+    /// What a reserve call made (`MEM_PRIVATE`).
+    #[default]
+    Private,
+    /// A view of a section without a file (`MEM_MAPPED`).
+    MemoryView,
+    /// A view of a file (`MEM_MAPPED`).
+    FileView,
+    /// A view of an image (`MEM_IMAGE`).
+    ImageView,
+}
+
+impl AllocationKind {
+    /// Whether it is a view of any kind.
+    #[inline]
+    pub const fn is_view(self) -> bool {
+        !matches!(self, Self::Private)
+    }
+
+    /// `Type`, as a query shows it.
+    pub const fn region_type(self) -> RegionType {
+        match self {
+            Self::Private => RegionType::Private,
+            Self::MemoryView | Self::FileView => RegionType::Mapped,
+            Self::ImageView => RegionType::Image,
+        }
+    }
+}
 
 /// What the outside sees of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +53,10 @@ pub struct AllocationInfo {
     pub engine: EngineTag,
     /// Whether it was made with `MEM_WRITE_WATCH`.
     pub write_watch: bool,
-    /// How many of its pages are committed.
+    /// What it is made of.
+    pub kind: AllocationKind,
+    /// How many of its pages are charged against the commit limit: the committed ones; of a view, those that are promised a
+    /// private copy.
     pub committed: PageCount,
     /// How many of its pages are locked.
     pub locked: PageCount,
@@ -44,9 +79,41 @@ pub(crate) struct Allocation {
     pub(crate) protection: Protection,
     pub(crate) engine: EngineTag,
     pub(crate) write_watch: bool,
+    pub(crate) kind: AllocationKind,
 }
 
 impl Allocation {
+    /// A view; `charged` of its pages are promised a private copy.
+    pub(crate) fn view(
+        range: PageRange,
+        state: PageState,
+        protection: Protection,
+        engine: EngineTag,
+        (kind, charged): (AllocationKind, PageCount),
+    ) -> Self {
+        Self {
+            kind,
+            committed: charged.get(),
+            ..Self::new(range, state, protection, engine, false)
+        }
+    }
+
+    /// What a page gets when `protection` is asked for it.
+    #[inline]
+    pub(crate) fn accepted(&self, protection: Protection) -> Result<Protection, Refusal> {
+        let protection = match self.kind {
+            AllocationKind::Private => {
+                protection.check_private()?;
+                protection
+            }
+            AllocationKind::ImageView => protection.check_view(self.protection)?.copied_on_write(),
+            AllocationKind::MemoryView | AllocationKind::FileView => {
+                protection.check_view(self.protection)?
+            }
+        };
+        Ok(protection.in_allocation(self.protection))
+    }
+
     pub(crate) fn new(
         range: PageRange,
         state: PageState,
@@ -65,6 +132,7 @@ impl Allocation {
             protection,
             engine,
             write_watch,
+            kind: AllocationKind::Private,
         }
     }
 
@@ -79,6 +147,7 @@ impl Allocation {
             protection: self.protection,
             engine: self.engine,
             write_watch: self.write_watch,
+            kind: self.kind,
             committed: PageCount::new(self.committed),
             locked: PageCount::new(self.locked()),
         }

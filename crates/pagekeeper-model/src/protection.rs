@@ -237,6 +237,73 @@ impl Protection {
         }
     }
 
+    /// Whether a page of a view that was mapped as `view` takes it: it must not allow more than the view does. A write
+    /// to a write-copy page needs no more than the right to read.
+    ///
+    /// Source: windows-memory-behaviour.md 6.2.
+    ///
+    /// # Errors
+    /// [`Refusal::ProtectionNotForView`].
+    #[inline]
+    pub const fn check_view(self, view: Self) -> Result<Self, Refusal> {
+        let (wanted, granted) = (self.shared_rights(), view.shared_rights());
+        if wanted & !granted == 0 {
+            Ok(self)
+        } else {
+            Err(Refusal::ProtectionNotForView {
+                protection: self,
+                view,
+            })
+        }
+    }
+
+    /// What it allows on memory that others share: 1 read, 2 write, 4 execute.
+    #[inline]
+    const fn shared_rights(self) -> u8 {
+        use BaseProtection as B;
+        match self.base() {
+            B::NoAccess => 0,
+            B::ReadOnly | B::WriteCopy => 1,
+            B::ReadWrite => 3,
+            B::Execute | B::ExecuteRead | B::ExecuteWriteCopy => 5,
+            B::ExecuteReadWrite => 7,
+        }
+    }
+
+    /// The same with a private copy in the place of a shared write: what an image keeps of a request.
+    #[must_use]
+    pub const fn copied_on_write(self) -> Self {
+        self.with_base(match self.base() {
+            BaseProtection::ReadWrite => BaseProtection::WriteCopy,
+            BaseProtection::ExecuteReadWrite => BaseProtection::ExecuteWriteCopy,
+            other => other,
+        })
+    }
+
+    /// What a write-copy page shows once it was copied; others stay as they are.
+    #[must_use]
+    pub const fn once_copied(self) -> Self {
+        self.with_base(match self.base() {
+            BaseProtection::WriteCopy => BaseProtection::ReadWrite,
+            BaseProtection::ExecuteWriteCopy => BaseProtection::ExecuteReadWrite,
+            other => other,
+        })
+    }
+
+    /// Whether the first write makes a private copy.
+    #[inline]
+    pub const fn is_write_copy(self) -> bool {
+        matches!(
+            self.base(),
+            BaseProtection::WriteCopy | BaseProtection::ExecuteWriteCopy
+        )
+    }
+
+    #[inline]
+    const fn with_base(self, base: BaseProtection) -> Self {
+        Self((self.0 & !BASE_MASK) | base as u8)
+    }
+
     /// The bits, below 64, for storage.
     #[inline]
     pub(crate) const fn bits(self) -> u8 {

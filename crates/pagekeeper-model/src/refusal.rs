@@ -196,6 +196,89 @@ pub enum Refusal {
         /// Its protection.
         protection: Protection,
     },
+    /// A view's offset or address is not a multiple of 64 KiB (1132).
+    #[error("{value:#x} is not a multiple of 64 KiB: views begin at such offsets and addresses")]
+    ViewMisaligned {
+        /// The offset or address.
+        value: u64,
+    },
+    /// The address lies in no view (487).
+    #[error("there is no view at {address:#x}: only what was mapped can be unmapped or flushed")]
+    NotAView {
+        /// The address.
+        address: u64,
+    },
+    /// An operation on private memory met a view (87).
+    #[error("the page at {:#x} belongs to a view: unmap it, it cannot be freed or discarded", view.address())]
+    IsView {
+        /// The view's first page.
+        view: PageNumber,
+    },
+    /// A protection that allows more than the view does (87).
+    #[error("{protection} allows more than the view, which was mapped {view}")]
+    ProtectionNotForView {
+        /// The protection.
+        protection: Protection,
+        /// The view's.
+        view: Protection,
+    },
+    /// A commit inside of a view of a file or an image (5).
+    #[error("the page at {:#x} belongs to a view of a file, whose pages are all there: protect it instead", page.address())]
+    CommitInFile {
+        /// The first page.
+        page: PageNumber,
+    },
+    /// A reset inside of a view of a file (1224).
+    #[error("the page at {:#x} belongs to a view of a file: its contents cannot be given up", page.address())]
+    ResetInFile {
+        /// The first page.
+        page: PageNumber,
+    },
+    /// A protection that no section can have (87).
+    #[error(
+        "{protection} is no protection for a section: use READONLY, READWRITE, WRITECOPY or one with EXECUTE_"
+    )]
+    ProtectionNotForSection {
+        /// The protection.
+        protection: Protection,
+    },
+    /// A view that would allow more than its section (5).
+    #[error("a {view} view allows more than its section, which is {section}")]
+    SectionForbids {
+        /// The view's protection.
+        view: Protection,
+        /// The section's.
+        section: Protection,
+    },
+    /// A view that reaches outside of its section (5).
+    #[error("{size} bytes from {offset} on reach past the section's end at {section}")]
+    OutsideSection {
+        /// Where the view would begin, in bytes.
+        offset: u64,
+        /// Its size in bytes, 0 for "to the end".
+        size: u64,
+        /// The section's size in bytes.
+        section: u64,
+    },
+    /// A section of an empty file, without a size (1006).
+    #[error("the file is empty: give the section a size, or write to the file first")]
+    FileEmpty,
+    /// A section that is larger than its file, which it may not extend, or larger than any file (8).
+    #[error("a section of {size} bytes is too large: {limit} bytes are possible")]
+    SectionTooLarge {
+        /// The size in bytes.
+        size: u64,
+        /// The largest possible, in bytes.
+        limit: u64,
+    },
+    /// No section has the name (2).
+    #[error("no section of that name is open in any process of this user")]
+    NoSuchName,
+    /// A name that no section can have (87).
+    #[error(
+        "not a name for a section: 1 to 260 characters, Local\\ or Global\\ in front, no other backslash"
+    )]
+    NameInvalid,
     /// An empty list of ranges (87).
     #[error("no ranges were given: give at least one")]
     NoRanges,

@@ -257,9 +257,14 @@ impl AddressSpace {
         range: PageRange,
         protection: Protection,
     ) -> Result<(Found, &Allocation, PageState), Refusal> {
-        protection.check_private()?;
-        let (found, allocation) = self.find_all(range)?;
-        let state = PageState::Committed(protection.in_allocation(allocation.protection));
+        let (found, allocation) = match self.find_all(range) {
+            Ok(found) => found,
+            Err(refusal) => {
+                protection.check_private()?;
+                return Err(refusal);
+            }
+        };
+        let state = PageState::Committed(allocation.accepted(protection)?);
         Ok((found, allocation, state))
     }
 

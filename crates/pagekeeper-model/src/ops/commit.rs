@@ -5,7 +5,7 @@
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use crate::space::{Found, touched_above_lowest};
-use crate::{AddressSpace, Change, ChangeList, PageState, Protection, Refusal};
+use crate::{AddressSpace, AllocationKind, Change, ChangeList, PageState, Protection, Refusal};
 
 /// A commit that the rules allow.
 #[derive(Clone, Debug)]
@@ -42,7 +42,8 @@ impl AddressSpace {
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooLow`], [`Refusal::AddressTooHigh`],
     /// [`Refusal::EndsPastAddressSpace`], [`Refusal::ProtectionNotForPrivate`], [`Refusal::NotAllocated`],
-    /// [`Refusal::LeavesAllocation`], [`Refusal::CommitmentLimit`].
+    /// [`Refusal::LeavesAllocation`], [`Refusal::CommitmentLimit`]; in views [`Refusal::CommitInFile`] and
+    /// [`Refusal::ProtectionNotForView`].
     #[inline]
     pub fn plan_commit(
         &self,
@@ -52,6 +53,10 @@ impl AddressSpace {
     ) -> Result<CommitPlan, Refusal> {
         let range = touched_above_lowest(address, size)?;
         let (found, allocation, after) = self.find_for(range, protection)?;
+        if let AllocationKind::FileView | AllocationKind::ImageView = allocation.kind {
+            let page = range.start();
+            return Err(Refusal::CommitInFile { page });
+        }
         let after_byte = after.to_byte();
         let mut changes = ChangeList::new();
         let mut charge = 0;
@@ -98,8 +103,11 @@ impl AddressSpace {
         allocation
             .map
             .set(range.start().get(), range.end().get(), after.to_byte());
-        allocation.committed += charge.get();
-        self.committed += charge.get();
+        // What is committed in a view belongs to its section, and is given back with that.
+        if !allocation.kind.is_view() {
+            allocation.committed += charge.get();
+            self.committed += charge.get();
+        }
         self.account.charge_unchecked(charge);
     }
 }

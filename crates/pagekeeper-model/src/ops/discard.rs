@@ -26,13 +26,18 @@ impl AddressSpace {
     /// # Errors
     /// [`Refusal::NotPageAligned`], [`Refusal::SizeZero`], [`Refusal::AddressTooHigh`],
     /// [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`],
-    /// [`Refusal::NotCommitted`], [`Refusal::NotReadWrite`]. Nothing is altered then.
+    /// [`Refusal::NotCommitted`], [`Refusal::NotReadWrite`], [`Refusal::IsView`]. Nothing is altered then.
     pub fn plan_discard(&self, address: u64, size: u64) -> Result<DiscardPlan, Refusal> {
         if !(address | size).is_multiple_of(PAGE_SIZE as u64) {
             return Err(Refusal::NotPageAligned { address, size });
         }
         let range = touched(address, size)?;
         let (_, allocation) = self.find_all(range)?;
+        if allocation.kind.is_view() {
+            return Err(Refusal::IsView {
+                view: allocation.range().start(),
+            });
+        }
         let wanted = Protection::READ_WRITE.in_allocation(allocation.protection);
         let mut refused = None;
         allocation

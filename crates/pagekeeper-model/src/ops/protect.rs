@@ -2,8 +2,9 @@
 //!
 //! Source: windows-memory-behaviour.md 6 and 6.1.
 
-use pagekeeper_units::{PageNumber, PageRange};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
+use crate::allocation::Allocation;
 use crate::space::{Found, touched};
 use crate::{AddressSpace, Change, ChangeList, PageState, Protection, Refusal};
 
@@ -15,6 +16,7 @@ pub struct ProtectPlan {
     old: Protection,
     after: PageState,
     changes: ChangeList,
+    charge: PageCount,
 }
 
 impl ProtectPlan {
@@ -26,6 +28,11 @@ impl ProtectPlan {
     /// The protection of the first page before the call (`lpflOldProtect`).
     pub const fn old(&self) -> Protection {
         self.old
+    }
+
+    /// The commit charge: pages of a view that are promised a private copy from now on.
+    pub const fn charge(&self) -> PageCount {
+        self.charge
     }
 
     /// The runs whose protection changes. Contents stay. Pages that have it already are left out.
@@ -40,7 +47,8 @@ impl AddressSpace {
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooHigh`], [`Refusal::EndsPastAddressSpace`],
     /// [`Refusal::ProtectionNotForPrivate`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`],
-    /// [`Refusal::NotCommitted`].
+    /// [`Refusal::NotCommitted`]; in views [`Refusal::ProtectionNotForView`], and [`Refusal::CommitmentLimit`] where a
+    /// shared page is to be copied on the next write.
     pub fn plan_protect(
         &self,
         address: u64,
@@ -71,18 +79,21 @@ impl AddressSpace {
                 }
                 true
             });
-        match (reserved, old) {
-            (None, Some(old)) => Ok(ProtectPlan {
-                found,
-                range,
-                old,
-                after,
-                changes,
-            }),
-            (reserved, _) => Err(Refusal::NotCommitted {
+        let (None, Some(old)) = (reserved, old) else {
+            return Err(Refusal::NotCommitted {
                 page: reserved.unwrap_or(range.start()),
-            }),
-        }
+            });
+        };
+        let charge = charge_for_copies(allocation, &changes);
+        self.account.check(charge)?;
+        Ok(ProtectPlan {
+            found,
+            range,
+            old,
+            after,
+            changes,
+            charge,
+        })
     }
 
     /// Records a protection change; returns the old protection of the first page.
@@ -91,6 +102,26 @@ impl AddressSpace {
     /// When the state changed since the plan was made.
     pub fn apply_protect(&mut self, plan: ProtectPlan) -> Protection {
         self.record(plan.found, plan.range, plan.after);
+        if !plan.charge.is_zero() {
+            self.charge_view(plan.found, plan.charge);
+        }
         plan.old
     }
+}
+
+/// Pages that become write-copy and were not. They stay charged until the view goes, since a copy that was made stays; so
+/// a view is never charged for more pages than it has.
+fn charge_for_copies(allocation: &Allocation, changes: &ChangeList) -> PageCount {
+    if !allocation.kind.is_view() {
+        return PageCount::ZERO;
+    }
+    let is_write_copy =
+        |state: PageState| state.protection().is_some_and(Protection::is_write_copy);
+    let pages: PageCount = changes
+        .iter()
+        .filter(|change| is_write_copy(change.after) && !is_write_copy(change.before))
+        .map(|change| change.range.count())
+        .sum();
+    let uncharged = allocation.range().count().get() - allocation.committed;
+    pages.min(PageCount::new(uncharged))
 }

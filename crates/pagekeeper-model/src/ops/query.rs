@@ -173,7 +173,7 @@ fn region_in(allocation: &Allocation, page: PageNumber) -> RegionInfo {
             PageState::Reserved => RegionState::Reserved,
             PageState::Committed(protection) => RegionState::Committed(protection),
         },
-        kind: Some(RegionType::Private),
+        kind: Some(allocation.kind.region_type()),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use pagekeeper_units::{HIGHEST_ADDRESS, PageCount, PageNumber, PageRange};
 
+use crate::allocation::Allocation;
 use crate::space::Found;
 use crate::{AddressSpace, AllocationInfo, Refusal};
 
@@ -43,7 +44,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// [`Refusal::SizeNotZero`], [`Refusal::AddressTooHigh`], [`Refusal::NotAllocated`],
-    /// [`Refusal::NotAtBase`].
+    /// [`Refusal::NotAtBase`], [`Refusal::IsView`].
     pub fn plan_release(&self, address: u64, size: u64) -> Result<ReleasePlan, Refusal> {
         if size != 0 {
             return Err(Refusal::SizeNotZero { size });
@@ -53,20 +54,30 @@ impl AddressSpace {
         }
         let page = PageNumber::containing(address);
         let (found, allocation) = self.find_at(page)?;
+        if allocation.kind.is_view() {
+            return Err(Refusal::IsView {
+                view: allocation.range().start(),
+            });
+        }
         if allocation.range().start() != page {
             return Err(Refusal::NotAtBase {
                 base: allocation.range().start(),
             });
         }
+        Ok(self.release_of(found, allocation))
+    }
+
+    /// The plan to let go of an allocation.
+    pub(super) fn release_of(&self, found: Found, allocation: &Allocation) -> ReleasePlan {
         let emptied_arena = self
             .arenas
-            .containing(page.get())
+            .containing(allocation.range().start().get())
             .and_then(|arena| (arena.allocations == 1).then_some(arena.range));
-        Ok(ReleasePlan {
+        ReleasePlan {
             found,
             allocation: allocation.info(),
             emptied_arena,
-        })
+        }
     }
 
     /// Records a release; returns the arena in which nothing is left, as [`ReleasePlan::emptied_arena`] said.

@@ -151,7 +151,11 @@ impl AddressSpace {
         }
     }
 
-    fn placement_at(&self, range: PageRange, engine: EngineTag) -> Result<Placement, Refusal> {
+    pub(super) fn placement_at(
+        &self,
+        range: PageRange,
+        engine: EngineTag,
+    ) -> Result<Placement, Refusal> {
         if let Some(allocation) = self.allocation_at_or_after(range.start().get())
             && allocation.range().overlaps(range)
         {
@@ -208,7 +212,7 @@ impl AddressSpace {
     }
 }
 
-fn size_anywhere(size: u64) -> Result<PageCount, Refusal> {
+pub(super) fn size_anywhere(size: u64) -> Result<PageCount, Refusal> {
     if size == 0 {
         return Err(Refusal::SizeZero);
     }
@@ -220,7 +224,7 @@ fn size_anywhere(size: u64) -> Result<PageCount, Refusal> {
 }
 
 /// From the 64 KiB boundary below the address to the end of the page that holds the last byte.
-fn rounded_at(address: u64, size: u64) -> Result<PageRange, Refusal> {
+pub(super) fn rounded_at(address: u64, size: u64) -> Result<PageRange, Refusal> {
     let touched = touched_above_lowest(address, size)?;
     let start: PageNumber = touched.start().round_down_to_granule();
     if touched.end().get() > LAST_RESERVABLE_END {

@@ -5,7 +5,7 @@
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use crate::space::touched_above_lowest;
-use crate::{AddressSpace, Change, ChangeList, PageState, Refusal};
+use crate::{AddressSpace, AllocationKind, Change, ChangeList, PageState, Refusal};
 
 /// A reset, or its undoing, that the rules allow. No state changes, so that there is nothing to apply.
 #[derive(Clone, Debug)]
@@ -32,10 +32,16 @@ impl AddressSpace {
     ///
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooLow`], [`Refusal::AddressTooHigh`],
-    /// [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`].
+    /// [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`], [`Refusal::LeavesAllocation`],
+    /// [`Refusal::ResetInFile`].
     pub fn plan_reset(&self, address: u64, size: u64) -> Result<ResetPlan, Refusal> {
         let touched = touched_above_lowest(address, size)?;
         let (_, allocation) = self.find_all(touched)?;
+        if let AllocationKind::FileView | AllocationKind::ImageView = allocation.kind {
+            return Err(Refusal::ResetInFile {
+                page: touched.start(),
+            });
+        }
         let inside = PageRange::within(address, size)
             .unwrap_or(PageRange::new(touched.start(), PageCount::ZERO));
         let mut committed = ChangeList::new();
