@@ -7,6 +7,7 @@
 //! | [`Settings::page_file_initial`] | `PAGEKEEPER_PAGE_FILE_INITIAL` | 0 |
 //! | [`Settings::page_file_maximum`] | `PAGEKEEPER_PAGE_FILE_MAX` | half the free space there, at most 64 GiB |
 //! | [`Settings::engine`] | `PAGEKEEPER_ENGINE` (`mapped`, `inline`, `resident`) | `mapped` |
+//! | [`Settings::awake`] | `PAGEKEEPER_AWAKE` | 1 |
 //! | [`Settings::strict`] | `PAGEKEEPER_STRICT` | 0 |
 //! | [`Settings::statistics_at_exit`] | `PAGEKEEPER_STATS` | 0 |
 
@@ -107,6 +108,22 @@ impl Settings {
     /// Positioned reads and writes instead of io_uring.
     pub fn without_io_uring(mut self) -> Self {
         self.page_file.io = IoChoice::Positioned;
+        self
+    }
+
+    /// Whether a thread that waits for the page file stays awake for short reads (inline engine, with io_uring): faster where
+    /// putting a processor to sleep is dear, for processor time that nobody else wanted. Default: yes.
+    ///
+    /// ```
+    /// # use pagekeeper::Space;
+    /// let frugal = Space::builder().awake(false);
+    /// ```
+    pub fn awake(mut self, awake: bool) -> Self {
+        self.page_file.io = match (self.page_file.io, awake) {
+            (IoChoice::Positioned, _) => IoChoice::Positioned,
+            (_, true) => IoChoice::RingWhenPossible,
+            (_, false) => IoChoice::RingAsleep,
+        };
         self
     }
 
@@ -220,6 +237,9 @@ impl Settings {
         if let Some(engine) = text("PAGEKEEPER_ENGINE") {
             self.engine = engine.parse()?;
         }
+        if let Some(awake) = switch("PAGEKEEPER_AWAKE")? {
+            self = self.awake(awake);
+        }
         self.strict = switch("PAGEKEEPER_STRICT")?.unwrap_or(self.strict);
         self.statistics_at_exit = switch("PAGEKEEPER_STATS")?.unwrap_or(self.statistics_at_exit);
         Ok(self)
@@ -285,6 +305,7 @@ mod tests {
             ("PAGEKEEPER_PAGE_FILE", "/a:/b"),
             ("PAGEKEEPER_PAGE_FILE_MAX", "2GiB"),
             ("PAGEKEEPER_ENGINE", "inline"),
+            ("PAGEKEEPER_AWAKE", "0"),
             ("PAGEKEEPER_STRICT", "1"),
         ])
         .expect("valid");
@@ -295,6 +316,7 @@ mod tests {
         );
         assert_eq!(settings.page_file.maximum, Some(ByteCount::gib(2)));
         assert_eq!(settings.engine, EngineKind::Inline);
+        assert_eq!(settings.page_file.io, IoChoice::RingAsleep);
         assert!(settings.strict);
     }
 

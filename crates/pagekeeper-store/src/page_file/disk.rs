@@ -45,7 +45,10 @@ pub fn open_disk(file: OwnedFd, settings: &PageFileSettings) -> Result<Opened, E
         && probe_direct(&file, 0) == DirectIo::Works
         && set_direct(&file, true).is_ok();
     let ring = match settings.io {
-        IoChoice::RingWhenPossible => Uring::new(copy(&file)?, RINGS, RING_ENTRIES).ok(),
+        IoChoice::RingWhenPossible | IoChoice::RingAsleep => {
+            let ring = Uring::new(copy(&file)?, RINGS, RING_ENTRIES).ok();
+            ring.map(|ring| ring.watching(settings.io == IoChoice::RingWhenPossible))
+        }
         IoChoice::Positioned => None,
     };
     // Where a descriptor cannot be kept, an ordinary one has to do; whoever asks for the figures is told.

@@ -63,9 +63,12 @@ pub enum DirectIoChoice {
 /// How transfers reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IoChoice {
-    /// io_uring where the kernel allows it, else positioned reads and writes.
+    /// io_uring where the kernel allows it, else positioned reads and writes. Who waits for a single read stays awake
+    /// where that pays: see [`Uring::watching`](pagekeeper_sys::disk::Uring::watching).
     #[default]
     RingWhenPossible,
+    /// The same, but who waits sleeps.
+    RingAsleep,
     /// Positioned reads and writes.
     Positioned,
 }

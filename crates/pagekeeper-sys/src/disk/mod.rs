@@ -13,6 +13,7 @@
 )]
 
 mod faulty;
+mod polling;
 mod positioned;
 mod ring;
 mod uring;

@@ -17,6 +17,7 @@ use linux_raw_sys::general::{__NR_io_uring_enter, __NR_io_uring_register, __NR_i
 use linux_raw_sys::io_uring as c;
 use pagekeeper_units::PageCount;
 
+use super::polling::Polling;
 use super::{Direction, RawBuffer, Request};
 use crate::handle::Handle;
 use crate::map::{self, Access, Advice, Mapping};
@@ -29,6 +30,15 @@ pub(super) struct Completion {
     pub(super) number: u64,
     /// Bytes done, or why not.
     pub(super) result: Result<usize, Errno>,
+}
+
+/// How a caller waits for what it put in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiting<'a> {
+    /// Asleep until the last is done.
+    Asleep,
+    /// Awake at first, as long as that pays.
+    Awake(&'a Polling),
 }
 
 /// A ring with a file registered as number 0.
@@ -275,12 +285,20 @@ impl Ring {
 
     /// Hands what was put in to the kernel and waits until all that it took is done; each completion
     /// goes to `each`. Says how many it took: the rest, the last ones put in, was taken back.
-    pub(super) fn submit_and_wait(&mut self, mut each: impl FnMut(Completion)) -> u32 {
+    pub(super) fn submit_and_wait(
+        &mut self,
+        waiting: Waiting<'_>,
+        mut each: impl FnMut(Completion),
+    ) -> u32 {
         let mut taken = 0;
         let mut done = 0;
         // Submit. A kernel short of memory may take only some.
         while self.pending > 0 {
-            match self.enter(self.pending, self.pending) {
+            let wait_for = match waiting {
+                Waiting::Asleep => self.pending,
+                Waiting::Awake(_) => 0,
+            };
+            match self.enter(self.pending, wait_for) {
                 Ok(0) => break,
                 Ok(count) => {
                     let count = count.min(self.pending);
@@ -298,6 +316,11 @@ impl Ring {
         }
         if self.pending > 0 {
             self.take_back();
+        }
+        if let Waiting::Awake(polling) = waiting
+            && taken > 0
+        {
+            polling.watch(|| self.has_completion());
         }
         // Reap. The buffers are in the kernel's hands until the last completion is there.
         loop {
@@ -358,6 +381,12 @@ impl Ring {
             )?
         };
         Ok(count as u32)
+    }
+
+    fn has_completion(&self) -> bool {
+        let head = self.word(self.layout.completion_head);
+        let tail = self.word(self.layout.completion_tail);
+        tail.load(Ordering::Acquire) != head.load(Ordering::Relaxed)
     }
 
     /// Takes the completions that are there.

@@ -30,8 +30,10 @@ fn uring(file: OwnedFd, rings: usize, entries: u32) -> Option<Uring> {
 
 fn twins() -> Vec<Box<dyn BlockIo>> {
     let mut twins: Vec<Box<dyn BlockIo>> = vec![Box::new(Positioned::new(temporary()))];
-    if let Some(uring) = uring(temporary(), 2, 8) {
-        twins.push(Box::new(uring));
+    for watching in [false, true] {
+        if let Some(uring) = uring(temporary(), 2, 8) {
+            twins.push(Box::new(uring.watching(watching)));
+        }
     }
     twins
 }

@@ -9,20 +9,26 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::ring::{Completion, Ring};
-use super::{BlockIo, MAX_BUFFERS, Positioned, Request};
+use super::polling::Polling;
+use super::ring::{Completion, Ring, Waiting};
+use super::{BlockIo, Direction, MAX_BUFFERS, Positioned, Request};
 use crate::Errno;
 use crate::handle::Handle;
+
+/// Single reads up to this size are watched for.
+const WATCHED_BYTES: u64 = 64 << 10;
 
 /// Block I/O with a fixed set of rings.
 ///
 /// A call takes a ring that nobody uses; when all are in use it does without one rather than wait.
-/// A single request never takes one: a plain system call is cheaper. What a ring does not finish
-/// (short transfers, a kernel short of memory) is finished by plain system calls.
+/// A single read is watched for on a ring where that pays (see [`Uring::watching`]); other single requests never take one:
+/// a plain system call is cheaper. What a ring does not finish (short transfers, a kernel short of memory) is finished by
+/// plain system calls.
 #[derive(Debug)]
 pub struct Uring {
     rings: Vec<Guarded>,
     file: Positioned<Handle>,
+    polling: Polling,
 }
 
 /// A ring and the flag that says whether somebody has it.
@@ -65,7 +71,16 @@ impl Uring {
         Self {
             rings,
             file: Positioned::new(file),
+            polling: Polling::new(false),
         }
+    }
+
+    /// Whether a thread that waits for a single read stays awake and looks (at most 150 µs, and only while nobody else
+    /// wants its processor): faster by what it costs to put a processor to sleep and wake it, for processor time.
+    #[must_use]
+    pub fn watching(mut self, on: bool) -> Self {
+        self.polling = Polling::new(on);
+        self
     }
 
     /// Keeps the file's and the rings' descriptors safe from the program: lost ones are taken back.
@@ -100,7 +115,7 @@ impl Uring {
     }
 
     /// Carries out a batch on `ring`.
-    fn by_ring(&self, ring: &mut Ring, requests: &mut [Request<'_>]) {
+    fn by_ring(&self, ring: &mut Ring, requests: &mut [Request<'_>], waiting: Waiting<'_>) {
         for batch in requests.chunks_mut(ring.capacity()) {
             let mut pushed = 0;
             for request in batch.iter() {
@@ -113,12 +128,20 @@ impl Uring {
             }
             let mut taken = 0;
             if pushed > 0 {
-                taken = ring.submit_and_wait(|completion| self.complete(batch, completion));
+                taken =
+                    ring.submit_and_wait(waiting, |completion| self.complete(batch, completion));
             }
             for request in batch.iter_mut().skip(taken as usize) {
                 self.file.finish(request, 0);
             }
         }
+    }
+
+    /// Larger reads take so long that going to sleep costs little in comparison.
+    fn is_watched_for(&self, request: &Request<'_>) -> bool {
+        request.direction() == Direction::Read
+            && request.length_bytes() <= WATCHED_BYTES
+            && self.polling.is_worth_it()
     }
 
     fn complete(&self, batch: &mut [Request<'_>], completion: Completion) {
@@ -168,7 +191,7 @@ pub fn probe_ring() -> Result<(), Errno> {
     let mut seen = None;
     // SAFETY: The request lives until its completion was taken, right below.
     unsafe { ring.push(&request, 1) };
-    ring.submit_and_wait(|completion| seen = Some(completion.result));
+    ring.submit_and_wait(Waiting::Asleep, |completion| seen = Some(completion.result));
     seen.unwrap_or(Err(Errno::IO))?;
     if bytes == [0; 64] {
         Ok(())
@@ -182,7 +205,7 @@ fn turn_once(ring: &mut Ring) -> Result<(), Errno> {
     const NUMBER: u64 = 0x7075_7267;
     let mut seen = None;
     ring.push_nothing(NUMBER);
-    ring.submit_and_wait(|completion| seen = Some(completion));
+    ring.submit_and_wait(Waiting::Asleep, |completion| seen = Some(completion));
     match seen {
         Some(completion) if completion.number == NUMBER => completion.result.map(|_| ()),
         _ => Err(Errno::NOSYS),
@@ -192,9 +215,16 @@ fn turn_once(ring: &mut Ring) -> Result<(), Errno> {
 impl BlockIo for Uring {
     fn submit_and_wait(&self, requests: &mut [Request<'_>]) {
         let oversized = |request: &Request<'_>| request.raw_buffers().len() > MAX_BUFFERS;
-        if requests.len() > 1 && !requests.iter().any(oversized) {
+        let waiting = match &*requests {
+            [one] if self.is_watched_for(one) => Some(Waiting::Awake(&self.polling)),
+            [] | [_] => None,
+            several if several.iter().any(oversized) => None,
+            _ => Some(Waiting::Asleep),
+        };
+        if let Some(waiting) = waiting {
             for guarded in &self.rings {
-                if guarded.with(|ring| self.by_ring(ring, requests)).is_some() {
+                let by_ring = |ring: &mut Ring| self.by_ring(ring, requests, waiting);
+                if guarded.with(by_ring).is_some() {
                     return;
                 }
             }

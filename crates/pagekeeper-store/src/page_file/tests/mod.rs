@@ -116,7 +116,11 @@ fn load(files: &PageFiles, slot: Slot) -> Result<Page, ReadError> {
 #[test]
 fn pages_come_back_by_every_way_of_transfer() {
     let mut rng = Rng::from_env();
-    for io in [IoChoice::RingWhenPossible, IoChoice::Positioned] {
+    for io in [
+        IoChoice::RingWhenPossible,
+        IoChoice::RingAsleep,
+        IoChoice::Positioned,
+    ] {
         for direct_io in [DirectIoChoice::WhenPossible, DirectIoChoice::Never] {
             let folder = folder();
             let settings = PageFileSettings {
