@@ -1,6 +1,6 @@
 //! One allocation: what one reserve call made.
 
-use pagekeeper_units::{PageCount, PageRange};
+use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use crate::page_map::PageMap;
 use crate::{EngineTag, PageState, Protection, Refusal, RegionType};
@@ -42,10 +42,23 @@ impl AllocationKind {
     }
 }
 
+/// What an allocation has to do with placeholders: address space that is kept for one thing after another (`MEM_RESERVE_PLACEHOLDER`).
+/// Says nothing of what replaced one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum PlaceholderRole {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is one: reserved, NOACCESS, and nothing can be committed in it until it is replaced.
+    Placeholder,
+    /// It replaced one, and can be turned back into it.
+    Replacement,
+}
+
 /// What the outside sees of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocationInfo {
-    /// Its pages; it starts at a multiple of 64 KiB.
+    /// Its pages; it starts at a multiple of 64 KiB, or, where placeholders were split, at any page.
     pub range: PageRange,
     /// `AllocationProtect`: the protection it was reserved with. Never changes.
     pub protection: Protection,
@@ -55,6 +68,8 @@ pub struct AllocationInfo {
     pub write_watch: bool,
     /// What it is made of.
     pub kind: AllocationKind,
+    /// What it has to do with placeholders.
+    pub placeholder: PlaceholderRole,
     /// How many of its pages are charged against the commit limit: the committed ones; of a view, those that are promised a
     /// private copy.
     pub committed: PageCount,
@@ -80,6 +95,7 @@ pub(crate) struct Allocation {
     pub(crate) engine: EngineTag,
     pub(crate) write_watch: bool,
     pub(crate) kind: AllocationKind,
+    pub(crate) placeholder: PlaceholderRole,
 }
 
 impl Allocation {
@@ -133,7 +149,69 @@ impl Allocation {
             engine,
             write_watch,
             kind: AllocationKind::Private,
+            placeholder: PlaceholderRole::None,
         }
+    }
+
+    /// A placeholder.
+    pub(crate) fn placeholder(range: PageRange, engine: EngineTag) -> Self {
+        let empty = Self::new(
+            range,
+            PageState::Reserved,
+            Protection::NO_ACCESS,
+            engine,
+            false,
+        );
+        empty.with_role(PlaceholderRole::Placeholder)
+    }
+
+    pub(crate) fn with_role(self, placeholder: PlaceholderRole) -> Self {
+        Self {
+            placeholder,
+            ..self
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_placeholder(&self) -> bool {
+        self.placeholder == PlaceholderRole::Placeholder
+    }
+
+    /// Refuses a placeholder, in which nothing can be committed or decommitted.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> Result<(), Refusal> {
+        if self.is_placeholder() {
+            return Err(Refusal::IsPlaceholder {
+                base: self.range().start(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The allocation that a part of it would be, with the states and locks of its pages.
+    pub(crate) fn part(&self, range: PageRange) -> Self {
+        let mut part = Self::new(
+            range,
+            PageState::Reserved,
+            self.protection,
+            self.engine,
+            self.write_watch,
+        )
+        .with_role(self.placeholder);
+        let (from, to) = (range.start().get(), range.end().get());
+        self.map.visit(from, to, |from, to, byte| {
+            part.map.set(from, to, byte);
+            if PageState::from_byte(byte).is_committed() {
+                part.committed += to - from;
+            }
+            true
+        });
+        self.visit_locked(range, |from, to, locked| {
+            let run = PageRange::between(PageNumber::new(from), PageNumber::new(to));
+            part.set_locked(run, locked);
+            true
+        });
+        part
     }
 
     #[inline]
@@ -148,6 +226,7 @@ impl Allocation {
             engine: self.engine,
             write_watch: self.write_watch,
             kind: self.kind,
+            placeholder: self.placeholder,
             committed: PageCount::new(self.committed),
             locked: PageCount::new(self.locked()),
         }

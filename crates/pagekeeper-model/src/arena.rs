@@ -1,9 +1,9 @@
 //! Arenas and the holes in them: where a reservation goes.
 //!
 //! An *arena* is address space that an engine has mapped in one piece and that the model hands out in slices.
-//! A *hole* is a stretch of an arena that no allocation holds. Holes begin at 64 KiB boundaries, because
-//! allocations must; the rest of a granule behind an allocation's last page belongs to no hole (windows-memory-behaviour.md
-//! 3). Holes never cross the edge of an arena, even where two arenas touch: an allocation lies in one arena.
+//! A *hole* is a stretch of an arena that no allocation holds. Holes begin at 64 KiB boundaries, because what is reserved
+//! must; the rest of a granule behind an allocation's last page belongs to no hole (windows-memory-behaviour.md
+//! 3). They end at any page, because a placeholder that was split off may begin there. Holes never cross the edge of an arena, even where two arenas touch: an allocation lies in one arena.
 //!
 //! Each engine's holes are one tree by address that also knows the largest hole below each node, so that "the lowest
 //! hole of at least n pages" is one walk, and so is the highest.
@@ -230,31 +230,57 @@ impl Arenas {
         }
     }
 
-    /// Gives `range` back; returns the arena when it is empty now.
-    pub(crate) fn vacate(&mut self, range: PageRange) -> Option<PageRange> {
+    /// In the arena around `page`, `before` allocations have become `after` without changing what is free.
+    pub(crate) fn recount(&mut self, page: PageNumber, before: usize, after: usize) {
+        if let Some(slot) = self.slot_around(page.get()) {
+            let arena = &mut self.slots[slot];
+            arena.allocations = arena.allocations + after - before;
+        }
+    }
+
+    /// Gives `range` back; returns the arena when it is empty now. `next` is where the next allocation begins if the range
+    /// ends inside a granule.
+    pub(crate) fn vacate(&mut self, range: PageRange, next: Option<u64>) -> Option<PageRange> {
         let slot = self.slot_around(range.start().get())?;
         let arena = &mut self.slots[slot];
         arena.allocations -= 1;
         let (arena, engine, left) = (arena.range, arena.engine, arena.allocations);
         let (low, high) = (arena.start().get(), arena.end().get());
-        let start = range.start().get();
-        let end = range.end().round_up_to_granule().get().min(high);
+        let (start, end) = (range.start().get(), range.end().get());
+        // Free from `end` on: up to `limit`, or as far as the hole goes that begins with the next granule.
+        let (limit, next_granule) = (
+            next.map_or(high, |next| next.min(high)),
+            range.end().round_up_to_granule().get(),
+        );
         let holes = self.holes_of(engine);
         // Holes that touch are joined, but never across the edge of the arena.
         let below = match holes.floor(start) {
             Some((first, length)) if first + length == start && first >= low => Some(first),
             _ => None,
         };
-        let above = if end < high { holes.get(end) } else { None };
+        let above = if next_granule < limit {
+            holes.get(next_granule)
+        } else {
+            None
+        };
+        let free_end = match above {
+            Some(length) => next_granule + length,
+            None if end < next_granule => limit.min(next_granule),
+            None => end,
+        };
+        // Where nothing is free below, or only the rest of a granule.
+        let first = below.unwrap_or(range.start().round_up_to_granule().get());
         match (below, above) {
-            (None, None) => holes.insert(start, end - start),
-            (None, Some(length)) => {
-                holes.rekey(end, start, end + length - start);
+            (_, None) if first < free_end => holes.insert(first, free_end - first),
+            // Pages inside one granule, in which something else lies.
+            (_, None) => {}
+            (None, Some(_)) if first == next_granule => {}
+            (None, Some(_)) => {
+                holes.rekey(next_granule, first, free_end - first);
             }
-            (Some(first), None) => holes.insert(first, end - first),
-            (Some(first), Some(length)) => {
-                holes.remove(end);
-                holes.insert(first, end + length - first);
+            (Some(_), Some(_)) => {
+                holes.remove(next_granule);
+                holes.insert(first, free_end - first);
             }
         }
         (left == 0).then_some(arena)

@@ -22,7 +22,7 @@ impl Hints {
         Self { places: Vec::new() }
     }
 
-    /// The place of `page`. Allocations that follow each other never share one.
+    /// The place of `page`. Reservations that follow each other never share one; parts of a placeholder may.
     #[inline]
     fn place(&self, page: u64) -> Option<&AtomicU32> {
         let granule = page / PAGES_PER_GRANULE;

@@ -30,7 +30,7 @@ mod state;
 mod tree;
 mod working_set;
 
-pub use allocation::{AllocationInfo, AllocationKind};
+pub use allocation::{AllocationInfo, AllocationKind, PlaceholderRole};
 pub use arena::{ArenaError, ArenaInfo};
 pub use changes::{Change, ChangeList};
 pub use commit_account::CommitAccount;

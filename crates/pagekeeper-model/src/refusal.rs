@@ -130,6 +130,42 @@ pub enum Refusal {
         /// What is left.
         available: PageCount,
     },
+    /// A placeholder with another protection than NOACCESS, committed, or watched (87).
+    #[error(
+        "a placeholder is NOACCESS, reserved only and not watched, not {protection}: say what it shall be when it is replaced"
+    )]
+    PlaceholderProtected {
+        /// The protection.
+        protection: Protection,
+    },
+    /// The pages belong to a placeholder, which holds nothing (487).
+    #[error("a placeholder lies at {:#x}: replace it first", base.address())]
+    IsPlaceholder {
+        /// Its first page.
+        base: PageNumber,
+    },
+    /// The allocation is no placeholder, or (where that would do) never replaced one (487).
+    #[error("the allocation at {:#x} has nothing to do with placeholders", base.address())]
+    NotPlaceholder {
+        /// Its first page.
+        base: PageNumber,
+    },
+    /// A placeholder is replaced by exactly its own pages, and merged as a whole (487).
+    #[error(
+        "the range is not exactly that of the placeholder at {placeholder:?}: split it before, or give all of it"
+    )]
+    NotWholePlaceholder {
+        /// The placeholder.
+        placeholder: PageRange,
+    },
+    /// A split that would leave everything as it is, or a merge of one (487).
+    #[error(
+        "{placeholder:?} is one placeholder already: give a part of it to split, or more than it to merge"
+    )]
+    OnePlaceholder {
+        /// The placeholder.
+        placeholder: PageRange,
+    },
     /// A page to be locked is free, reserved or no-access (998).
     #[error("the page at {:#x} cannot be accessed: commit it with a protection that allows reading", page.address())]
     NotAccessible {

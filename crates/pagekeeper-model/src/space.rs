@@ -264,6 +264,7 @@ impl AddressSpace {
                 return Err(refusal);
             }
         };
+        allocation.check_usable()?;
         let state = PageState::Committed(allocation.accepted(protection)?);
         Ok((found, allocation, state))
     }
@@ -306,6 +307,16 @@ impl AddressSpace {
     /// Takes a new allocation in.
     pub(crate) fn insert(&mut self, allocation: Allocation) {
         let (range, committed) = (allocation.range(), allocation.committed);
+        self.enter(allocation);
+        self.arenas.occupy(range);
+        self.reserved += range.count().get();
+        self.committed += committed;
+        self.account.charge_unchecked(PageCount::new(committed));
+    }
+
+    /// Enters an allocation whose pages are accounted for already.
+    fn enter(&mut self, allocation: Allocation) {
+        let start = allocation.range().start();
         let slot = match self.free_slots.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(allocation);
@@ -316,12 +327,8 @@ impl AddressSpace {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.index.insert(range.start().get(), u64::from(slot));
-        self.note(range.start(), slot);
-        self.arenas.occupy(range);
-        self.reserved += range.count().get();
-        self.committed += committed;
-        self.account.charge_unchecked(PageCount::new(committed));
+        self.index.insert(start.get(), u64::from(slot));
+        self.note(start, slot);
     }
 
     /// Notes where a new allocation is, and where all are when the room for such notes has grown.
@@ -341,17 +348,63 @@ impl AddressSpace {
     /// Takes an allocation out; returns the arena in which nothing is left.
     pub(crate) fn remove(&mut self, found: Found) -> Option<PageRange> {
         self.advance(found.version);
-        let allocation = self.slots[found.slot as usize]
+        let allocation = self.leave(found.slot);
+        let range = allocation.range();
+        self.reserved -= range.count().get();
+        self.forget_pages(&allocation);
+        let end = range.end();
+        // Only behind an end inside a granule can another allocation begin within that granule.
+        let next = if end.round_up_to_granule() == end {
+            None
+        } else {
+            self.index.ceiling(end.get()).map(|(start, _)| start)
+        };
+        self.arenas.vacate(range, next)
+    }
+
+    /// Takes an allocation out whose pages stay accounted for.
+    fn leave(&mut self, slot: u32) -> Allocation {
+        let allocation = self.slots[slot as usize]
             .take()
             .expect("the version vouches for the allocation");
-        self.free_slots.push(found.slot);
-        let range = allocation.range();
-        self.index.remove(range.start().get());
-        self.reserved -= range.count().get();
+        self.free_slots.push(slot);
+        self.index.remove(allocation.range().start().get());
+        allocation
+    }
+
+    /// Its committed and locked pages are so no more.
+    fn forget_pages(&mut self, allocation: &Allocation) {
         self.committed -= allocation.committed;
         self.account.refund(PageCount::new(allocation.committed));
         self.locked -= allocation.locked();
-        self.arenas.vacate(range)
+    }
+
+    /// Puts allocations, upwards and without a gap, in the place of `count` that follow each other from `found` on and have the
+    /// same pages. All lie in one arena. Whatever of committed and locked pages the old ones have and the new ones have not is
+    /// given back, and the other way round.
+    pub(crate) fn put_in_place(&mut self, found: Found, count: usize, new: Vec<Allocation>) {
+        self.advance(found.version);
+        let mut at = found.slot;
+        for left in (0..count).rev() {
+            let old = self.leave(at);
+            self.forget_pages(&old);
+            if left > 0
+                && let Some(next) = self.index.get(old.range().end().get())
+            {
+                at = next as u32;
+            }
+        }
+        if let Some(first) = new.first() {
+            let start = first.range().start();
+            self.arenas.recount(start, count, new.len());
+        }
+        for allocation in new {
+            self.committed += allocation.committed;
+            self.account
+                .charge_unchecked(PageCount::new(allocation.committed));
+            self.locked += allocation.locked();
+            self.enter(allocation);
+        }
     }
 
     /// Records that `range` of a planned allocation has become `state`, all of it.

@@ -10,10 +10,10 @@ mod naive;
 use std::collections::BTreeMap;
 
 use naive::operations::{Op, Raw, op_of};
-use naive::{FOREIGN, Naive, PAGES, WORLD};
+use naive::{FOREIGN, Naive, PAGES, Role, WORLD};
 use pagekeeper_model::{
     Access, AddressSpace, EngineTag, ForeignKind, ForeignMapping, FreePlan, FreeRequest, PageState,
-    Placement, Protection, Refusal, RegionState, ReserveRequest, Verdict,
+    Placement, Protection, Refusal, RegionState, ReplaceRequest, ReserveRequest, Verdict,
 };
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 use proptest::prelude::*;
@@ -118,9 +118,14 @@ impl Pair {
             engine,
             top_down,
             commit,
+            placeholder,
             ..
         } = *request;
         let placed = match naive::check_protection(windows) {
+            // The address and the size are looked at first, and they are in order.
+            _ if placeholder && size > 0 && (windows & 0x7FF != 1 || commit) => {
+                Err("PlaceholderProtected")
+            }
             // The size is looked at first.
             Err(_) if size == 0 => Err("SizeZero"),
             Err(name) => Err(name),
@@ -155,7 +160,57 @@ impl Pair {
             self.map_kernel();
         }
         self.space.apply_reserve(plan);
-        self.naive.reserve(start, end, windows, commit);
+        let role = if placeholder {
+            Role::Placeholder
+        } else {
+            Role::None
+        };
+        self.naive.reserve(start, end, windows, commit, role);
+    }
+
+    fn replace(&mut self, request: &ReplaceRequest, windows: u32, op: &Op) {
+        let plan = self.space.plan_replace(request);
+        agree(
+            &mut self.outcomes,
+            plan.as_ref().map(|_| ()).map_err(|refusal| *refusal),
+            self.naive
+                .replace(request.address, request.size, windows, request.commit),
+            op,
+        );
+        if let Ok(plan) = plan {
+            self.space.apply_replace(plan);
+        }
+    }
+
+    fn preserve(&mut self, address: u64, size: u64, op: &Op) {
+        let plan = self.space.plan_preserve(address, size);
+        if let Ok(plan) = &plan {
+            self.check_changes(plan.changes());
+        }
+        let refund = plan.as_ref().map(|plan| plan.refund().get());
+        agree(
+            &mut self.outcomes,
+            refund.map_err(|refusal| *refusal),
+            self.naive.preserve(address, size),
+            op,
+        );
+        if let Ok(plan) = plan {
+            self.space.apply_preserve(plan);
+        }
+    }
+
+    fn coalesce(&mut self, address: u64, size: u64, op: &Op) {
+        let plan = self.space.plan_coalesce(address, size);
+        let count = plan.as_ref().map(pagekeeper_model::CoalescePlan::count);
+        agree(
+            &mut self.outcomes,
+            count.map_err(|refusal| *refusal),
+            self.naive.coalesce(address, size),
+            op,
+        );
+        if let Ok(plan) = plan {
+            self.space.apply_coalesce(plan);
+        }
     }
 
     fn release(&mut self, address: u64, size: u64, both: bool, op: &Op) {
@@ -208,6 +263,7 @@ impl Pair {
                 engine,
                 top_down,
                 commit,
+                placeholder,
             } => {
                 let Ok(parsed) = Protection::from_windows(protection) else {
                     assert_eq!(
@@ -225,10 +281,31 @@ impl Pair {
                     at,
                     top_down,
                     commit,
+                    placeholder,
                     ..protected
                 };
                 self.reserve(&request, protection, op);
             }
+            Op::Replace {
+                address,
+                size,
+                protection,
+                commit,
+            } => {
+                let Ok(parsed) = Protection::from_windows(protection) else {
+                    return;
+                };
+                let request = ReplaceRequest {
+                    address,
+                    size,
+                    protection: parsed,
+                    commit,
+                    write_watch: false,
+                };
+                self.replace(&request, protection, op);
+            }
+            Op::Preserve { address, size } => self.preserve(address, size, op),
+            Op::Coalesce { address, size } => self.coalesce(address, size, op),
             Op::Commit {
                 address,
                 size,
@@ -515,7 +592,7 @@ fn a_million_random_operations() {
         let (a, b) = (next(), next());
         let mut raw = ((a >> 8) as u8, a >> 20, b >> 16, b as u8, a & 1 == 1);
         // Long stretches in which little is released, so that allocations grow old and fragmented.
-        if (step / 10_000) % 2 == 1 && (13..19).contains(&(raw.0 % 32)) {
+        if (step / 10_000) % 2 == 1 && (13..19).contains(&(raw.0 % 40)) {
             raw.0 = 5;
         }
         let op = op_of(raw, &pair.naive);
@@ -536,7 +613,7 @@ fn a_million_random_operations() {
     if operations >= 1_000_000 {
         for kind in [
             "Reserve", "Commit", "Decommit", "Release", "Protect", "Lock", "Unlock", "Discard",
-            "Reset",
+            "Reset", "Replace", "Preserve", "Coalesce",
         ] {
             let done = pair.outcomes.get(&(kind.to_owned(), "done".to_owned()));
             assert!(

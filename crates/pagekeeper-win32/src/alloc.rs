@@ -10,12 +10,13 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, Space};
+use pagekeeper::{AddressLimits, ByteCount, Protection, RegionType, ReplaceRequest, Space};
 
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
     ERROR_PRIVILEGE_NOT_HELD, ERROR_WORKING_SET_QUOTA, MEM_COMMIT, MEM_LARGE_PAGES, MEM_PHYSICAL,
-    MEM_RESERVE, MEM_RESET, MEM_RESET_UNDO, MEM_TOP_DOWN, MEM_WRITE_WATCH,
+    MEM_REPLACE_PLACEHOLDER, MEM_RESERVE, MEM_RESERVE_PLACEHOLDER, MEM_RESET, MEM_RESET_UNDO,
+    MEM_TOP_DOWN, MEM_WRITE_WATCH,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -69,6 +70,10 @@ enum Kind {
     Reserve { commit: bool },
     /// `MEM_RESERVE | MEM_PHYSICAL`.
     Window,
+    /// `MEM_RESERVE | MEM_RESERVE_PLACEHOLDER`.
+    Placeholder,
+    /// `MEM_RESERVE | MEM_REPLACE_PLACEHOLDER`, and `MEM_COMMIT` with it.
+    Replace { commit: bool },
     /// `MEM_COMMIT` at an address.
     Commit,
     /// `MEM_RESET`.
@@ -96,8 +101,32 @@ impl Request {
         flags: DWORD,
         protection: DWORD,
     ) -> Result<Self, Code> {
+        let kind = kind_of(flags, address.is_null())?;
+        Self::of_kind(kind, address, size, flags, protection)
+    }
+
+    /// The same for a call that knows placeholders.
+    pub(crate) fn with_placeholders(
+        address: *mut c_void,
+        size: SIZE_T,
+        flags: DWORD,
+        protection: DWORD,
+    ) -> Result<Self, Code> {
+        let kind = match placeholder_kind_of(flags)? {
+            Some(kind) => kind,
+            None => kind_of(flags, address.is_null())?,
+        };
+        Self::of_kind(kind, address, size, flags, protection)
+    }
+
+    fn of_kind(
+        kind: Kind,
+        address: *mut c_void,
+        size: SIZE_T,
+        flags: DWORD,
+        protection: DWORD,
+    ) -> Result<Self, Code> {
         let address = address.addr() as u64;
-        let kind = kind_of(flags, address == 0)?;
         if size == 0 {
             return Err(BAD);
         }
@@ -131,6 +160,17 @@ impl Request {
         let space = space::get()?;
         let start = match self.kind {
             Kind::Reserve { commit } => self.reserve(space, commit, limits)?,
+            Kind::Placeholder => self.reserve(space, false, limits)?,
+            Kind::Replace { commit } => {
+                let wanted = ReplaceRequest {
+                    address: self.address,
+                    size: self.size,
+                    protection: self.protection,
+                    commit,
+                    write_watch: self.write_watch,
+                };
+                space.replace_placeholder_at(&wanted)?.address()
+            }
             Kind::Window => {
                 let at = self.has_address().then_some(self.address);
                 space.reserve_window(at, self.size)?.address()
@@ -156,9 +196,11 @@ impl Request {
         commit: bool,
         limits: Option<AddressLimits>,
     ) -> Result<u64, Code> {
-        let mut builder = space
-            .reserve(ByteCount::new(self.size))
-            .protection(self.protection);
+        let mut builder = space.reserve(ByteCount::new(self.size));
+        if self.kind == Kind::Placeholder {
+            builder = builder.placeholder();
+        }
+        builder = builder.protection(self.protection);
         if self.has_address() {
             builder = builder.at(self.address);
         }
@@ -205,7 +247,7 @@ fn is_view(space: &Space, address: u64) -> bool {
     matches!(kind, Some(RegionType::Mapped | RegionType::Image))
 }
 
-/// Reads the allocation type. Flags that are not built yet are refused like unknown ones.
+/// Reads the allocation type.
 fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
     if flags == MEM_RESERVE | MEM_PHYSICAL {
         return Ok(Kind::Window);
@@ -238,6 +280,25 @@ fn kind_of(flags: DWORD, anywhere: bool) -> Result<Kind, Code> {
     } else {
         Err(BAD)
     }
+}
+
+/// Reads an allocation type with a placeholder flag; `None` where it has none.
+fn placeholder_kind_of(flags: DWORD) -> Result<Option<Kind>, Code> {
+    let others = flags & !(MEM_RESERVE_PLACEHOLDER | MEM_REPLACE_PLACEHOLDER);
+    let commit = flags & MEM_COMMIT != 0;
+    let (kind, allowed) = match flags ^ others {
+        0 => return Ok(None),
+        MEM_RESERVE_PLACEHOLDER => (Kind::Placeholder, MEM_RESERVE | MEM_TOP_DOWN),
+        MEM_REPLACE_PLACEHOLDER => (
+            Kind::Replace { commit },
+            MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN | MEM_WRITE_WATCH,
+        ),
+        _ => return Err(BAD),
+    };
+    if flags & MEM_RESERVE == 0 || others & !allowed != 0 {
+        return Err(BAD);
+    }
+    Ok(Some(kind))
 }
 
 #[cfg(test)]

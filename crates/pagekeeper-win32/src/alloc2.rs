@@ -1,6 +1,6 @@
-//! Reserve with requirements on the address. Windows: `VirtualAlloc2`.
+//! Reserve with requirements on the address; make and replace placeholders. Windows: `VirtualAlloc2`.
 //!
-//! Source: windows-memory-behaviour.md 12. Placeholders are not built yet: their flags are refused.
+//! Source: windows-memory-behaviour.md 12.
 
 #![allow(unsafe_code, reason = "UNSAFETY: exports C names")]
 
@@ -38,7 +38,7 @@ pub extern "C" fn VirtualAlloc2(
     count: ULONG,
 ) -> *mut c_void {
     let result = limits(parameters, count).and_then(|limits| {
-        let request = Request::new(address, size, kind, protection)?;
+        let request = Request::with_placeholders(address, size, kind, protection)?;
         // MEM_COMMIT alone with no address reserves too, but not where requirements say.
         if limits.is_some() && (request.has_address() || kind & MEM_RESERVE == 0) {
             return Err(BAD);

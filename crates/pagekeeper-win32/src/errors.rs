@@ -39,6 +39,10 @@ fn of_refusal(refusal: &Refusal) -> u32 {
         | Refusal::NotAllocated { .. }
         | Refusal::LeavesAllocation { .. }
         | Refusal::NotAtBase { .. }
+        | Refusal::IsPlaceholder { .. }
+        | Refusal::NotPlaceholder { .. }
+        | Refusal::NotWholePlaceholder { .. }
+        | Refusal::OnePlaceholder { .. }
         | Refusal::NotCommitted { .. } => ERROR_INVALID_ADDRESS,
         Refusal::NoHole { .. } => ERROR_NOT_ENOUGH_MEMORY,
         Refusal::CommitmentLimit { .. } => ERROR_COMMITMENT_LIMIT,

@@ -1,6 +1,6 @@
-//! Decommit and release. Windows: `VirtualFree`, `VirtualFreeEx`.
+//! Decommit and release; placeholders are split and merged. Windows: `VirtualFree`, `VirtualFreeEx`.
 //!
-//! Source: windows-memory-behaviour.md 5.
+//! Source: windows-memory-behaviour.md 5, 12.
 
 #![allow(
     unsafe_code,
@@ -12,8 +12,8 @@ use core::ffi::c_void;
 use pagekeeper::FreeRequest;
 
 use crate::constants::{
-    ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER, MEM_COALESCE_PLACEHOLDERS, MEM_DECOMMIT,
-    MEM_PRESERVE_PLACEHOLDER, MEM_RELEASE,
+    ERROR_INVALID_PARAMETER, MEM_COALESCE_PLACEHOLDERS, MEM_DECOMMIT, MEM_PRESERVE_PLACEHOLDER,
+    MEM_RELEASE,
 };
 use crate::errors::Code;
 use crate::last_error::to_bool;
@@ -57,12 +57,9 @@ unsafe fn free(process: HANDLE, address: u64, size: u64, kind: DWORD) -> Result<
         MEM_RELEASE if size != 0 => return Err(BAD),
         MEM_RELEASE => FreeRequest::Release,
         BOTH => FreeRequest::DecommitAndRelease,
-        // There are no placeholders: no size is right, and no address.
         RELEASE_PRESERVING | RELEASE_COALESCING if size == 0 => return Err(BAD),
-        RELEASE_PRESERVING | RELEASE_COALESCING => {
-            process::check(process)?;
-            return Err(Code(ERROR_INVALID_ADDRESS));
-        }
+        RELEASE_PRESERVING => FreeRequest::PreservePlaceholder,
+        RELEASE_COALESCING => FreeRequest::CoalescePlaceholders,
         _ => return Err(BAD),
     };
     process::check(process)?;

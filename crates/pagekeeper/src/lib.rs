@@ -54,8 +54,9 @@ pub use exception::{Exception, ExceptionKind, Handled};
 pub use kernel_touch::{KernelTouch, kernel_touches};
 pub use paged_vec::{PagedVec, Plain};
 pub use pagekeeper_model::{
-    Access, AllocationInfo, BaseProtection, FreeRequest, Protection, Refusal, RegionInfo,
-    RegionState, RegionType, Verdict, WorkingSetFlags, WorkingSetLimits,
+    Access, AllocationInfo, BaseProtection, FreeRequest, PlaceholderRole, Protection, Refusal,
+    RegionInfo, RegionState, RegionType, ReplaceRequest, Verdict, WorkingSetFlags,
+    WorkingSetLimits,
 };
 pub use pagekeeper_sys::signal::Registers;
 pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};

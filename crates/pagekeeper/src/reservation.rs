@@ -27,6 +27,7 @@ pub struct ReservationBuilder {
     protection: Protection,
     limits: Option<AddressLimits>,
     large_pages: bool,
+    placeholder: bool,
 }
 
 impl ReservationBuilder {
@@ -43,6 +44,7 @@ impl ReservationBuilder {
             protection: Protection::READ_WRITE,
             limits: None,
             large_pages: false,
+            placeholder: false,
         }
     }
 
@@ -91,6 +93,15 @@ impl ReservationBuilder {
     /// does: that one lets the kernel keep the marks. Needs a kernel of 6.7 or later. Windows: `MEM_WRITE_WATCH`.
     pub fn write_watch(mut self) -> Self {
         self.write_watch = true;
+        self
+    }
+
+    /// A placeholder: address space to be divided and replaced piece by piece ([`Space::replace_placeholder_at`]). To be used
+    /// with [`ReservationBuilder::build_detached`]: a [`Reservation`] releases no more than the part at its base.
+    /// Windows: `MEM_RESERVE_PLACEHOLDER`.
+    pub fn placeholder(mut self) -> Self {
+        self.placeholder = true;
+        self.protection = Protection::NO_ACCESS;
         self
     }
 
@@ -151,6 +162,7 @@ impl ReservationBuilder {
             commit: self.commit,
             top_down: self.top_down,
             write_watch: self.write_watch,
+            placeholder: self.placeholder,
         };
         let reserved = match &self.limits {
             Some(limits) => shared.reserve_within(&request, limits),

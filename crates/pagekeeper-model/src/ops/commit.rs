@@ -42,7 +42,7 @@ impl AddressSpace {
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooLow`], [`Refusal::AddressTooHigh`],
     /// [`Refusal::EndsPastAddressSpace`], [`Refusal::ProtectionNotForPrivate`], [`Refusal::NotAllocated`],
-    /// [`Refusal::LeavesAllocation`], [`Refusal::CommitmentLimit`]; in views [`Refusal::CommitInFile`] and
+    /// [`Refusal::LeavesAllocation`], [`Refusal::IsPlaceholder`], [`Refusal::CommitmentLimit`]; in views [`Refusal::CommitInFile`] and
     /// [`Refusal::ProtectionNotForView`].
     #[inline]
     pub fn plan_commit(

@@ -39,11 +39,13 @@ impl AddressSpace {
     ///
     /// # Errors
     /// [`Refusal::AddressTooHigh`], [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`],
-    /// [`Refusal::NotAtBase`] for size 0 elsewhere, [`Refusal::DecommitPastEnd`], [`Refusal::IsView`].
+    /// [`Refusal::NotAtBase`] for size 0 elsewhere, [`Refusal::DecommitPastEnd`], [`Refusal::IsView`],
+    /// [`Refusal::IsPlaceholder`].
     pub fn plan_decommit(&self, address: u64, size: u64) -> Result<DecommitPlan, Refusal> {
         // Size 0 stands for a size that is known only below; the other checks are the same.
         let touched = touched(address, size.max(1))?;
         let (found, allocation) = self.find_at(touched.start())?;
+        allocation.check_usable()?;
         let whole = allocation.range();
         if allocation.kind.is_view() {
             return Err(Refusal::IsView {

@@ -1,13 +1,13 @@
 //! Reserve: address space becomes an allocation (`VirtualAlloc` with `MEM_RESERVE`).
 //!
-//! Source: windows-memory-behaviour.md 4.1, 4.3, 4.4, 4.7.
+//! Source: windows-memory-behaviour.md 4.1, 4.3, 4.4, 4.7, 12.
 
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use crate::allocation::Allocation;
 use crate::arena::{FIRST_PAGE, LAST_RESERVABLE_END, USER_END};
 use crate::space::touched_above_lowest;
-use crate::{AddressSpace, Change, EngineTag, PageState, Protection, Refusal};
+use crate::{AddressSpace, Change, EngineTag, PageState, PlaceholderRole, Protection, Refusal};
 
 /// What a reserve call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct ReserveRequest {
     pub top_down: bool,
     /// `MEM_WRITE_WATCH`.
     pub write_watch: bool,
+    /// A placeholder (`MEM_RESERVE_PLACEHOLDER`): no access, nothing committed.
+    pub placeholder: bool,
 }
 
 impl ReserveRequest {
@@ -39,6 +41,7 @@ impl ReserveRequest {
             commit: false,
             top_down: false,
             write_watch: false,
+            placeholder: false,
         }
     }
 
@@ -48,6 +51,17 @@ impl ReserveRequest {
             at: Some(address),
             ..Self::anywhere(size, engine)
         }
+    }
+
+    fn check_protection(&self) -> Result<(), Refusal> {
+        if self.placeholder
+            && (self.protection != Protection::NO_ACCESS || self.commit || self.write_watch)
+        {
+            return Err(Refusal::PlaceholderProtected {
+                protection: self.protection,
+            });
+        }
+        self.protection.check_private()
     }
 }
 
@@ -110,7 +124,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooLow`], [`Refusal::AddressTooHigh`],
-    /// [`Refusal::EndsPastAddressSpace`], [`Refusal::ProtectionNotForPrivate`]; with an address
+    /// [`Refusal::EndsPastAddressSpace`], [`Refusal::ProtectionNotForPrivate`], [`Refusal::PlaceholderProtected`]; with an address
     /// [`Refusal::ConflictingAddresses`], [`Refusal::ArenaOfOtherEngine`], [`Refusal::CrossesArena`]; without one
     /// [`Refusal::NoHole`]: the caller opens an arena of at least that many pages and plans again; with commit
     /// [`Refusal::CommitmentLimit`].
@@ -118,7 +132,7 @@ impl AddressSpace {
         let (range, placement) = match request.at {
             None => {
                 let pages = size_anywhere(request.size)?;
-                request.protection.check_private()?;
+                request.check_protection()?;
                 let start = self
                     .arenas
                     .find_place(request.engine, pages, request.top_down)
@@ -129,7 +143,7 @@ impl AddressSpace {
             }
             Some(address) => {
                 let range = rounded_at(address, request.size)?;
-                request.protection.check_private()?;
+                request.check_protection()?;
                 let placement = self.placement_at(range, request.engine)?;
                 self.check_charge(request, range.count())?;
                 (range, placement)
@@ -201,13 +215,19 @@ impl AddressSpace {
         } else {
             PageState::Reserved
         };
-        self.insert(Allocation::new(
+        let role = if request.placeholder {
+            PlaceholderRole::Placeholder
+        } else {
+            PlaceholderRole::None
+        };
+        let allocation = Allocation::new(
             range,
             state,
             request.protection,
             request.engine,
             request.write_watch,
-        ));
+        );
+        self.insert(allocation.with_role(role));
         range
     }
 }

@@ -4,6 +4,7 @@
 //! looking at every page.
 
 pub(crate) mod operations;
+mod placeholders;
 
 /// First page of the small world that the tests play in.
 pub(crate) const WORLD: u64 = 0x1_0000;
@@ -32,6 +33,15 @@ struct Allocation {
     start: usize,
     end: usize,
     protection: u32,
+    role: Role,
+}
+
+/// What an allocation has to do with placeholders.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Role {
+    None,
+    Placeholder,
+    Replacement,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -209,12 +219,20 @@ impl Naive {
         Ok((start, end, own_arena))
     }
 
-    pub(crate) fn reserve(&mut self, start: usize, end: usize, protection: u32, commit: bool) {
+    pub(crate) fn reserve(
+        &mut self,
+        start: usize,
+        end: usize,
+        protection: u32,
+        commit: bool,
+        role: Role,
+    ) {
         let protection = protection & 0x7FF;
         self.allocations.push(Allocation {
             start,
             end,
             protection,
+            role,
         });
         let allocation = self.allocations.len();
         for page in &mut self.pages[start..end] {
@@ -240,6 +258,9 @@ impl Naive {
         if end > allocation.end {
             return Err("LeavesAllocation");
         }
+        if allocation.role == Role::Placeholder {
+            return Err("IsPlaceholder");
+        }
         let new = self.pages[first..end]
             .iter()
             .filter(|page| !page.committed)
@@ -256,6 +277,9 @@ impl Naive {
     pub(crate) fn decommit(&mut self, address: u64, size: u64) -> Outcome<u64> {
         let (first, end) = Self::touched(address, size.max(1))?;
         let allocation = self.allocation(first)?;
+        if allocation.role == Role::Placeholder {
+            return Err("IsPlaceholder");
+        }
         let (first, end) = match size {
             0 if first == allocation.start => (first, allocation.end),
             0 => return Err("NotAtBase"),
@@ -298,6 +322,9 @@ impl Naive {
         let allocation = self.allocation(first)?;
         if end > allocation.end {
             return Err("LeavesAllocation");
+        }
+        if allocation.role == Role::Placeholder {
+            return Err("IsPlaceholder");
         }
         if self.pages[first..end].iter().any(|page| !page.committed) {
             return Err("NotCommitted");

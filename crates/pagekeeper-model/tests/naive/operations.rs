@@ -12,6 +12,21 @@ pub(crate) enum Op {
         engine: u8,
         top_down: bool,
         commit: bool,
+        placeholder: bool,
+    },
+    Replace {
+        address: u64,
+        size: u64,
+        protection: u32,
+        commit: bool,
+    },
+    Preserve {
+        address: u64,
+        size: u64,
+    },
+    Coalesce {
+        address: u64,
+        size: u64,
     },
     Commit {
         address: u64,
@@ -103,7 +118,7 @@ pub(crate) fn op_of((kind, place, raw, protection, flag): Raw, naive: &Naive) ->
     // Anywhere, or, three times in four, where something is allocated (or locked, for an unlock).
     let page = match raw % 4 {
         0 => WORLD + place,
-        _ => WORLD + naive.next_allocated(place as usize, kind % 32 == 26) as u64,
+        _ => WORLD + naive.next_allocated(place as usize, kind % 40 == 26) as u64,
     };
     let offset = if raw % 8 == 0 { raw / 8 % 4096 } else { 0 };
     let address = page * 4096 + offset;
@@ -112,7 +127,50 @@ pub(crate) fn op_of((kind, place, raw, protection, flag): Raw, naive: &Naive) ->
     let protection = PROTECTIONS[usize::from(protection) % PROTECTIONS.len()];
     let engine = u8::from(raw % 5 == 0);
     let place = WORLD * 4096 + place * 4096 + offset;
-    match kind % 32 {
+    let bytes =
+        |(start, end): (usize, usize)| ((WORLD + start as u64) * 4096, (end - start) as u64 * 4096);
+    let number = (page - WORLD) as usize;
+    match kind % 40 {
+        32..34 => Op::Reserve {
+            at: flag.then_some(place),
+            size,
+            protection: if raw % 13 == 0 { protection } else { 1 },
+            engine,
+            top_down: raw % 3 == 0,
+            commit: raw % 17 == 0,
+            placeholder: true,
+        },
+        34..36 => {
+            // Mostly exactly one.
+            let exact = bytes(naive.exactly(number));
+            let (address, size) = if raw % 5 == 0 { (address, size) } else { exact };
+            Op::Replace {
+                address,
+                size,
+                protection,
+                commit: flag,
+            }
+        }
+        36..38 => {
+            let exact = bytes(naive.exactly(number));
+            let (address, size) = match raw % 5 {
+                0 => exact,
+                // From somewhere inside to the end.
+                1 => (address, exact.0 + exact.1 - address.min(exact.0 + exact.1)),
+                _ => (address, size / 4),
+            };
+            Op::Preserve { address, size }
+        }
+        38.. => {
+            let (address, size) = bytes(naive.around(number, usize::from(flag)));
+            // Sometimes a page too much or too little.
+            let size = match raw % 7 {
+                0 => size + 4096,
+                1 => size - 4096,
+                _ => size,
+            };
+            Op::Coalesce { address, size }
+        }
         0..3 => Op::Reserve {
             at: None,
             size,
@@ -120,6 +178,7 @@ pub(crate) fn op_of((kind, place, raw, protection, flag): Raw, naive: &Naive) ->
             engine,
             top_down: flag,
             commit: raw % 3 == 0,
+            placeholder: false,
         },
         3..5 => {
             let at = Some(place);
@@ -130,6 +189,7 @@ pub(crate) fn op_of((kind, place, raw, protection, flag): Raw, naive: &Naive) ->
                 engine,
                 top_down: false,
                 commit: flag,
+                placeholder: false,
             }
         }
         5..13 => Op::Commit {
@@ -144,7 +204,8 @@ pub(crate) fn op_of((kind, place, raw, protection, flag): Raw, naive: &Naive) ->
         16..19 => {
             let size = if raw % 31 == 0 { 4096 } else { 0 };
             Op::Release {
-                address: granule,
+                // Parts of placeholders begin at any page.
+                address: if raw % 3 == 0 { address } else { granule },
                 size,
                 both: flag,
             }

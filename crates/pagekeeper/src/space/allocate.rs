@@ -65,7 +65,7 @@ impl Shared {
         Ok(range)
     }
 
-    /// Decommits or releases. Windows: `VirtualFree`.
+    /// Decommits, releases, or makes placeholders smaller or larger. Windows: `VirtualFree`.
     pub(crate) fn free(&self, address: u64, size: u64, how: FreeRequest) -> Result<(), Error> {
         let request = Request::new("free", address, size);
         let mut core = self.enter(request)?;
@@ -104,10 +104,12 @@ impl Shared {
                 {
                     core.close_arena(tag, arena);
                 }
-                if Ledger::is_own(tag) {
+                if Ledger::is_own(tag) && emptied.is_some() {
                     core.drop_own(tag);
                 }
             }
+            FreePlan::Preserve(plan) => core.preserve_placeholder(plan),
+            FreePlan::Coalesce(plan) => core.model.apply_coalesce(plan),
         }
         Ok(())
     }

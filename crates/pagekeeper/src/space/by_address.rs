@@ -46,7 +46,7 @@ impl AddressLimits {
 }
 
 impl Space {
-    /// Decommits or releases, by address. Windows: `VirtualFree`.
+    /// Decommits or releases, by address; splits and merges placeholders. Windows: `VirtualFree`.
     ///
     /// # Errors
     /// [`Error::Refused`] with the rule.

@@ -10,6 +10,7 @@
 //! | [`query`] | query, judge an access, describe a page |
 //! | [`resident`] | lock, unlock, prefetch, discard, trim |
 //! | [`by_address`] | reservations that nobody owns; limits for their place |
+//! | [`placeholder`] | address space kept for one thing after another |
 //! | [`reset`], [`offer`] | contents of no interest, or of none for a while |
 //! | [`write_watch`] | which pages were written |
 //! | [`physical`] | frames that a program maps itself, and windows for them |
@@ -36,6 +37,7 @@ mod limits;
 mod offer;
 mod page_runs;
 mod physical;
+mod placeholder;
 mod query;
 mod reset;
 mod resident;
