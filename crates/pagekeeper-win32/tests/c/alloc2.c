@@ -74,6 +74,11 @@ static const struct place_row rows[] = {
     {"placeholder.split-ordinary", "r16", FREES, 0, 0x4000, MEM_RELEASE | PRESERVE, 0},
     {"placeholder.split-size-zero", "ph16", FREES, 0, 0, MEM_RELEASE | PRESERVE, 0},
     {"placeholder.back-from-replaced", "ph16 rep16 w4", FREES, 0, 0x10000, MEM_RELEASE | PRESERVE, 0},
+    {"placeholder.back-a-part", "ph16 rep16 w16", FREES, 0x4000, 0x4000, MEM_RELEASE | PRESERVE, 0},
+    {"placeholder.back-past-the-end", "ph16 rep16", FREES, 0x8000, 0x10000, MEM_RELEASE | PRESERVE, 0},
+    {"placeholder.replace-with-both-flags", "ph16", TWO, 0, 0x10000, PLACE | REPLACE, PAGE_NOACCESS},
+    {"placeholder.replace-guard", "ph16", TWO, 0, 0x10000, MEM_RESERVE | MEM_COMMIT | REPLACE, PAGE_READWRITE | PAGE_GUARD},
+    {"placeholder.replace-writecopy", "ph16", TWO, 0, 0x10000, MEM_RESERVE | REPLACE, PAGE_WRITECOPY},
     {"placeholder.replace-a-part", "ph16 spl4@4", TWO, 0x4000, 0x4000, MEM_RESERVE | MEM_COMMIT | REPLACE, PAGE_READWRITE},
     {"placeholder.replace-two-parts", "ph16 spl4@4", TWO, 0, 0x8000, MEM_RESERVE | MEM_COMMIT | REPLACE, PAGE_READWRITE},
     {"placeholder.merge-two", "ph16 spl4", FREES, 0, 0x10000, MEM_RELEASE | COALESCE, 0},
@@ -126,6 +131,37 @@ static void contents(void) {
     }
     say("placeholder.contents-zero", "%s", yes(zero));
     window_clear();
+}
+
+/// What lies beside pages that are split off, replaced and merged stays as it is.
+static void neighbours(void) {
+    window_new();
+    int kept = 0;
+    if (VirtualAlloc2(NULL, B, GR, PLACE, PAGE_NOACCESS, NULL, 0)) {
+        setup("rep16");
+        for (int i = 0; i < 16; i++)
+            memset(B + (SIZE_T)i * PG, 'a' + i, PG);
+        setup("spl6@5 spl2@7 coa6@5 spl3@8 rep3@8 spl3@8 coa6@5 rep6@5");
+        kept = 1;
+        for (int i = 0; i < 16; i++) {
+            char wanted = i >= 5 && i < 11 ? 0 : (char)('a' + i);
+            kept &= B[(SIZE_T)i * PG] == wanted && B[(SIZE_T)i * PG + PG - 1] == wanted;
+        }
+    }
+    say("placeholder.neighbours-keep-contents", "%s", yes(kept));
+    window_clear();
+}
+
+/// Two placeholders at addresses of their own, side by side, and merged.
+static void far_away(void) {
+    char *at = (char *)(uintptr_t)0x300000000000;
+    int made = VirtualAlloc2(NULL, at, GR, PLACE, PAGE_NOACCESS, NULL, 0) == at && VirtualAlloc2(NULL, at + GR, GR, PLACE, PAGE_NOACCESS, NULL, 0) == at + GR;
+    mark_error();
+    BOOL ok = VirtualFree(at, 2 * GR, MEM_RELEASE | COALESCE);
+    DWORD error = GetLastError();
+    say("placeholder.merge-at-addresses", "%s | %s | %s", made ? "made" : "not made", ok ? "TRUE" : "FALSE", error_name(error));
+    VirtualFree(at, 0, MEM_RELEASE);
+    VirtualFree(at + GR, 0, MEM_RELEASE);
 }
 
 struct need_row {
@@ -214,6 +250,8 @@ int main(void) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         one(&rows[i]);
     contents();
+    neighbours();
+    far_away();
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         one_need(&needs[i]);
     parameters();
