@@ -264,8 +264,8 @@ impl AddressSpace {
                 return Err(refusal);
             }
         };
-        allocation.check_usable()?;
         let state = PageState::Committed(allocation.accepted(protection)?);
+        allocation.check_usable()?;
         Ok((found, allocation, state))
     }
 

@@ -253,6 +253,32 @@ fn what_replaced_one_can_be_turned_back_all_or_in_part() {
 }
 
 #[test]
+fn what_goes_as_a_whole_can_leave_its_placeholder() {
+    let mut space = space();
+    let base = placeholder(&mut space, 16);
+    preserve(&mut space, base + 4 * PG, 4 * PG).unwrap();
+    replace(&mut space, base + 4 * PG, 4 * PG, RW, true).unwrap();
+    let plan = space.plan_release(base + 4 * PG, 0).unwrap();
+    assert_eq!(plan.allocation().placeholder, Filled);
+    space.apply_restore(plan);
+    assert_eq!(
+        layout(&space, base),
+        [(0, 4, Empty), (4, 4, Empty), (8, 8, Empty)]
+    );
+    assert_eq!(space.commit_account().charged(), PageCount::ZERO);
+    coalesce(&mut space, base, GR).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "replaced no placeholder")]
+fn an_ordinary_allocation_leaves_no_placeholder() {
+    let mut space = space();
+    let base = reserve(&mut space, GR);
+    let plan = space.plan_release(base, 0).unwrap();
+    space.apply_restore(plan);
+}
+
+#[test]
 fn whole_neighbours_become_one() {
     let mut space = space();
     let base = placeholder(&mut space, 16);

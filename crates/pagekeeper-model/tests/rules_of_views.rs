@@ -85,11 +85,7 @@ fn a_page_never_allows_more_than_its_view() {
 #[test]
 fn an_image_keeps_a_private_copy_where_writing_was_asked_for() {
     let mut space = space(1000);
-    let mut wanted = request(
-        AllocationKind::ImageView,
-        Protection::EXECUTE_READ_WRITE,
-        8,
-    );
+    let mut wanted = request(AllocationKind::ImageView, Protection::EXECUTE_READ_WRITE, 8);
     wanted.pages = Protection::READ_ONLY;
     let plan = space.plan_map(&wanted).unwrap();
     let at = space.apply_map(plan).address();

@@ -2,8 +2,9 @@
 //! `MEM_REPLACE_PLACEHOLDER`, `VirtualFree` with `MEM_PRESERVE_PLACEHOLDER` or `MEM_COALESCE_PLACEHOLDERS`).
 //!
 //! One is made by [`AddressSpace::plan_reserve`] and goes by [`AddressSpace::plan_release`], like any reservation. What takes its
-//! place, private memory or a view, finds it with [`AddressSpace::find_placeholder`] and enters itself with
-//! [`AddressSpace::put_in_place`] under [`PlaceholderRole::Replacement`]; [`AddressSpace::plan_preserve`] turns it back.
+//! place, private memory or a view, finds it with [`AddressSpace::find_placeholder`] and is entered with
+//! [`AddressSpace::replace_placeholder`]. Private memory is turned back by [`AddressSpace::plan_preserve`], all or a part; a view,
+//! which goes as a whole, by [`AddressSpace::apply_restore`].
 //!
 //! Source: windows-memory-behaviour.md 5.1, 7, 12.
 
@@ -13,7 +14,7 @@ use crate::allocation::Allocation;
 use crate::space::{Found, touched, touched_above_lowest};
 use crate::{
     AddressSpace, AllocationInfo, Change, ChangeList, EngineTag, PageState, PlaceholderRole,
-    Protection, Refusal,
+    Protection, Refusal, ReleasePlan,
 };
 
 /// What shall take the place of a placeholder.
@@ -194,9 +195,37 @@ impl AddressSpace {
             engine,
             request.write_watch,
         );
+        self.replace_placeholder(found, allocation);
+        range
+    }
+
+    /// Enters what takes the place of the placeholder that was found; it has the same pages.
+    ///
+    /// # Panics
+    /// When the state changed since it was found.
+    pub(crate) fn replace_placeholder(&mut self, found: Found, allocation: Allocation) {
         let replacement = allocation.with_role(PlaceholderRole::Replacement);
         self.put_in_place(found, 1, vec![replacement]);
-        range
+    }
+
+    /// Records that an allocation goes (a view is unmapped) and leaves a placeholder, instead of
+    /// [`AddressSpace::apply_release`]. It replaced one, as [`AllocationInfo::placeholder`] of the plan says.
+    ///
+    /// # Panics
+    /// When the state changed since the plan was made, or the allocation never replaced a placeholder.
+    pub fn apply_restore(&mut self, plan: ReleasePlan) {
+        let AllocationInfo {
+            range,
+            engine,
+            placeholder,
+            ..
+        } = *plan.allocation();
+        assert!(
+            placeholder == PlaceholderRole::Replacement,
+            "an allocation that replaced no placeholder cannot leave one"
+        );
+        let restored = Allocation::placeholder(range, engine);
+        self.put_in_place(plan.found, 1, vec![restored]);
     }
 
     /// Plans that the pages which `size` bytes at `address` touch become a placeholder of their own: a part of a placeholder,
@@ -204,11 +233,16 @@ impl AddressSpace {
     ///
     /// # Errors
     /// [`Refusal::SizeZero`], [`Refusal::AddressTooHigh`], [`Refusal::EndsPastAddressSpace`], [`Refusal::NotAllocated`],
-    /// [`Refusal::LeavesAllocation`], [`Refusal::NotPlaceholder`], [`Refusal::OnePlaceholder`].
+    /// [`Refusal::LeavesAllocation`], [`Refusal::IsView`], [`Refusal::NotPlaceholder`], [`Refusal::OnePlaceholder`].
     pub fn plan_preserve(&self, address: u64, size: u64) -> Result<PreservePlan, Refusal> {
         let range = touched(address, size)?;
         let (found, allocation) = self.find_all(range)?;
         let whole = allocation.range();
+        if allocation.kind.is_view() {
+            return Err(Refusal::IsView {
+                view: whole.start(),
+            });
+        }
         match allocation.placeholder {
             PlaceholderRole::None => {
                 return Err(Refusal::NotPlaceholder {

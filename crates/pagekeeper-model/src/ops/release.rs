@@ -11,7 +11,7 @@ use crate::{AddressSpace, AllocationInfo, Refusal};
 /// A release that the rules allow.
 #[derive(Clone, Debug)]
 pub struct ReleasePlan {
-    found: Found,
+    pub(super) found: Found,
     allocation: AllocationInfo,
     emptied_arena: Option<PageRange>,
 }
