@@ -8,6 +8,7 @@ extern "C" {
 #endif
 
 HANDLE WINAPI GetCurrentProcess(VOID);
+HANDLE WINAPI GetCurrentThread(VOID);
 DWORD WINAPI GetCurrentProcessId(VOID);
 DWORD WINAPI GetCurrentThreadId(VOID);
 

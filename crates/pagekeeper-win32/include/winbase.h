@@ -2,10 +2,14 @@
 #define PAGEKEEPER_WINBASE_H
 
 #include "errhandlingapi.h"
+#include "fileapi.h"
 #include "handleapi.h"
 #include "heapapi.h"
+#include "ioapiset.h"
 #include "memoryapi.h"
+#include "minwinbase.h"
 #include "minwindef.h"
+#include "processenv.h"
 #include "processthreadsapi.h"
 #include "synchapi.h"
 #include "sysinfoapi.h"
@@ -14,6 +18,29 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define FILE_BEGIN 0
+#define FILE_CURRENT 1
+#define FILE_END 2
+
+#define FILE_FLAG_WRITE_THROUGH 0x80000000
+#define FILE_FLAG_OVERLAPPED 0x40000000
+#define FILE_FLAG_NO_BUFFERING 0x20000000
+#define FILE_FLAG_RANDOM_ACCESS 0x10000000
+#define FILE_FLAG_SEQUENTIAL_SCAN 0x08000000
+#define FILE_FLAG_DELETE_ON_CLOSE 0x04000000
+#define FILE_FLAG_BACKUP_SEMANTICS 0x02000000
+#define FILE_FLAG_POSIX_SEMANTICS 0x01000000
+#define FILE_FLAG_OPEN_REPARSE_POINT 0x00200000
+
+#define FILE_TYPE_UNKNOWN 0x0000
+#define FILE_TYPE_DISK 0x0001
+#define FILE_TYPE_CHAR 0x0002
+#define FILE_TYPE_PIPE 0x0003
+
+#define STD_INPUT_HANDLE ((DWORD)-10)
+#define STD_OUTPUT_HANDLE ((DWORD)-11)
+#define STD_ERROR_HANDLE ((DWORD)-12)
 
 typedef struct _MEMORYSTATUS {
     DWORD dwLength;

@@ -16,7 +16,7 @@ use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER,
     ERROR_PRIVILEGE_NOT_HELD, ERROR_WORKING_SET_QUOTA, MEM_COMMIT, MEM_LARGE_PAGES, MEM_PHYSICAL,
     MEM_REPLACE_PLACEHOLDER, MEM_RESERVE, MEM_RESERVE_PLACEHOLDER, MEM_RESET, MEM_RESET_UNDO,
-    MEM_TOP_DOWN, MEM_WRITE_WATCH,
+    MEM_TOP_DOWN, MEM_WRITE_WATCH, PROCESS_VM_OPERATION,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -51,7 +51,7 @@ pub extern "C" fn VirtualAllocEx(
 ) -> *mut c_void {
     let request = Request::new(address, size, kind, protection);
     let result = request.and_then(|request| {
-        process::check(process)?;
+        process::check_for(process, PROCESS_VM_OPERATION)?;
         request.carry_out(None)
     });
     or(result, ptr::null_mut())

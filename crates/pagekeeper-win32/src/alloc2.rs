@@ -12,6 +12,7 @@ use pagekeeper::{AddressLimits, ByteCount};
 use crate::alloc::Request;
 use crate::constants::{
     ERROR_INVALID_PARAMETER, MEM_RESERVE, MemExtendedParameterAddressRequirements,
+    PROCESS_VM_OPERATION,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -44,7 +45,7 @@ pub extern "C" fn VirtualAlloc2(
             return Err(BAD);
         }
         if !process.is_null() {
-            process::check(process)?;
+            process::check_for(process, PROCESS_VM_OPERATION)?;
         }
         request.carry_out(limits)
     });

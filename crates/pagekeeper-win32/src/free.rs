@@ -13,7 +13,7 @@ use pagekeeper::FreeRequest;
 
 use crate::constants::{
     ERROR_INVALID_PARAMETER, MEM_COALESCE_PLACEHOLDERS, MEM_DECOMMIT, MEM_PRESERVE_PLACEHOLDER,
-    MEM_RELEASE,
+    MEM_RELEASE, PROCESS_VM_OPERATION,
 };
 use crate::errors::Code;
 use crate::last_error::to_bool;
@@ -62,7 +62,7 @@ unsafe fn free(process: HANDLE, address: u64, size: u64, kind: DWORD) -> Result<
         RELEASE_COALESCING => FreeRequest::CoalescePlaceholders,
         _ => return Err(BAD),
     };
-    process::check(process)?;
+    process::check_for(process, PROCESS_VM_OPERATION)?;
     // SAFETY: the caller says that nobody uses the memory.
     unsafe { space::get()?.free_at(address, size, how) }?;
     Ok(())

@@ -13,7 +13,9 @@
 //! | [`physical`] | `AllocateUserPhysicalPages`, `MapUserPhysicalPages`, ... |
 //! | [`working_set`] | `SetProcessWorkingSetSizeEx`, `EmptyWorkingSet`, `QueryWorkingSetEx`, ... |
 //! | [`memory_status`], [`system_info`], [`performance`], [`page_files`] | `GlobalMemoryStatusEx`, `GetSystemInfo`, `GetPerformanceInfo`, `GetProcessMemoryInfo`, `EnumPageFiles` |
-//! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `CloseHandle`, `Sleep` |
+//! | [`handles`] | `CloseHandle`, `DuplicateHandle`, `WaitForSingleObject`, `WaitForMultipleObjects` |
+//! | [`files`] | `CreateFile`, `ReadFile`, `WriteFile`, `SetFilePointerEx`, `GetFileSizeEx`, `_get_osfhandle`, ... |
+//! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `Sleep` |
 //! | [`exceptions`] | `AddVectoredExceptionHandler`, `SetUnhandledExceptionFilter`, `RaiseException`, blocks in C |
 //! | [`last_error`], [`bad_pointer`] | `GetLastError`, `SetLastError`; `IsBadReadPtr` and its family |
 //!
@@ -33,7 +35,9 @@ pub mod bad_pointer;
 pub mod constants;
 mod errors;
 pub mod exceptions;
+pub mod files;
 pub mod free;
+pub mod handles;
 pub mod last_error;
 pub mod lock;
 mod memory;

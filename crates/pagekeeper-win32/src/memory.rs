@@ -38,6 +38,8 @@ unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}
 // SAFETY: as above.
+unsafe impl Plain for i64 {}
+// SAFETY: as above.
 unsafe impl Plain for usize {}
 // SAFETY: as above.
 unsafe impl<T> Plain for *mut T {}
@@ -57,6 +59,10 @@ unsafe impl Plain for crate::types::PSAPI_WORKING_SET_EX_INFORMATION {}
 unsafe impl Plain for crate::types::WIN32_MEMORY_RANGE_ENTRY {}
 // SAFETY: as above.
 unsafe impl Plain for crate::types::MEM_ADDRESS_REQUIREMENTS {}
+// SAFETY: as above.
+unsafe impl Plain for crate::types::BY_HANDLE_FILE_INFORMATION {}
+// SAFETY: as above.
+unsafe impl Plain for crate::types::OVERLAPPED {}
 // SAFETY: as above.
 unsafe impl Plain for crate::types::MEM_EXTENDED_PARAMETER {}
 

@@ -1,33 +1,49 @@
 //! Is memory low, or is there plenty? Windows: `CreateMemoryResourceNotification`, `QueryMemoryResourceNotification`.
 //!
 //! The thresholds are those of Windows: low below 32 MiB for every 4 GiB of RAM, at most 64 MiB; plenty above three times that; of
-//! what programs can get without swapping.
+//! what programs can get without swapping. The handles can be waited for.
 //!
 //! Source: windows-memory-behaviour.md 15.
 
 #![allow(unsafe_code, reason = "UNSAFETY: exports C names")]
 
 use core::ptr;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::constants::{
     ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, FALSE, HighMemoryResourceNotification,
     LowMemoryResourceNotification, TRUE,
 };
 use crate::errors::Code;
+use crate::handles::{Object, entry, insert, is_pseudo};
 use crate::last_error::{or, to_bool};
 use crate::memory;
 use crate::memory_status::Figures;
-use crate::types::{BOOL, HANDLE, LONG};
+use crate::types::{BOOL, DWORD, HANDLE, LONG};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// Between two handles, as on Windows.
-const STEP: usize = 4;
+/// What Windows gives: asking and waiting.
+const NOTIFICATION_RIGHTS: DWORD = 0x10_0003;
 
-/// The handles that are open, and what each is about.
-static OPEN: Mutex<BTreeMap<usize, LONG>> = Mutex::new(BTreeMap::new());
+/// What a handle of this kind stands for.
+#[derive(Debug)]
+pub(crate) struct Notification {
+    kind: LONG,
+}
+
+impl Notification {
+    /// Whether it is true at this moment: between the two thresholds neither is.
+    pub(crate) fn is_so(&self) -> Result<bool, Code> {
+        let figures = Figures::now()?;
+        let low = low_threshold(figures.total_physical);
+        Ok(if self.kind == LowMemoryResourceNotification {
+            figures.available_physical < low
+        } else {
+            figures.available_physical > 3 * low
+        })
+    }
+}
 
 /// `CreateMemoryResourceNotification`
 #[unsafe(no_mangle)]
@@ -39,13 +55,8 @@ fn create(kind: LONG) -> Result<HANDLE, Code> {
     if kind != LowMemoryResourceNotification && kind != HighMemoryResourceNotification {
         return Err(Code(ERROR_INVALID_PARAMETER));
     }
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut number = STEP;
-    while open.contains_key(&number) {
-        number += STEP;
-    }
-    open.insert(number, kind);
-    Ok(ptr::without_provenance_mut(number))
+    let object = Object::Notification(Arc::new(Notification { kind }));
+    Ok(insert(object, NOTIFICATION_RIGHTS))
 }
 
 /// `QueryMemoryResourceNotification`
@@ -55,29 +66,14 @@ pub extern "C" fn QueryMemoryResourceNotification(handle: HANDLE, state: *mut BO
 }
 
 fn query(handle: HANDLE, state: *mut BOOL) -> Result<(), Code> {
-    let kind = OPEN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&handle.addr())
-        .copied()
-        .ok_or(Code(ERROR_INVALID_HANDLE))?;
-    let figures = Figures::now()?;
-    let low = low_threshold(figures.total_physical);
-    let is_so = if kind == LowMemoryResourceNotification {
-        figures.available_physical < low
-    } else {
-        figures.available_physical > 3 * low
-    };
-    memory::write(state, if is_so { &TRUE } else { &FALSE })
-}
-
-/// Closes a notification.
-pub(crate) fn close(handle: HANDLE) -> Result<(), Code> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    match open.remove(&handle.addr()) {
-        Some(_) => Ok(()),
-        None => Err(Code(ERROR_INVALID_HANDLE)),
+    if handle.is_null() || is_pseudo(handle) || state.is_null() {
+        return Err(Code(ERROR_INVALID_PARAMETER));
     }
+    let Object::Notification(notification) = entry(handle)?.object else {
+        return Err(Code(ERROR_INVALID_HANDLE));
+    };
+    let answer = if notification.is_so()? { &TRUE } else { &FALSE };
+    memory::write(state, answer)
 }
 
 fn low_threshold(total: u64) -> u64 {

@@ -15,7 +15,10 @@ use std::fs;
 use pagekeeper_sys::memory_info::MemoryInfo;
 use pagekeeper_sys::procmap::Residence;
 
-use crate::constants::{ERROR_BAD_LENGTH, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_SUPPORTED};
+use crate::constants::{
+    ERROR_BAD_LENGTH, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_SUPPORTED,
+    PROCESS_QUERY_LIMITED_INFORMATION,
+};
 use crate::errors::Code;
 use crate::last_error::to_bool;
 use crate::memory_status::Figures;
@@ -134,7 +137,7 @@ fn counters(
     if length < PROCESS_MEMORY_COUNTERS_SIZE {
         return Err(Code(ERROR_INSUFFICIENT_BUFFER));
     }
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_LIMITED_INFORMATION)?;
     let whole = size_of::<PROCESS_MEMORY_COUNTERS_EX>();
     let size = if length < whole {
         PROCESS_MEMORY_COUNTERS_SIZE

@@ -12,7 +12,7 @@
 
 use core::ffi::c_void;
 
-use crate::constants::ERROR_INVALID_PARAMETER;
+use crate::constants::{ERROR_INVALID_PARAMETER, PROCESS_VM_OPERATION};
 use crate::errors::Code;
 use crate::last_error::to_bool;
 use crate::system_info::PAGE_SIZE;
@@ -32,7 +32,7 @@ pub extern "C" fn AllocateUserPhysicalPages(
 }
 
 fn allocate(process: HANDLE, count: *mut usize, frames: *mut usize) -> Result<(), Code> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_VM_OPERATION)?;
     memory::check_writable(count)?;
     let wanted = memory::read(count)?;
     if wanted == 0 {
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn FreeUserPhysicalPages(
 }
 
 unsafe fn free(process: HANDLE, count: *mut usize, frames: *const usize) -> Result<(), Code> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_VM_OPERATION)?;
     memory::check_writable(count)?;
     let wanted = memory::read(count)?;
     let numbers = read_all(frames, wanted)?;

@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code, reason = "UNSAFETY: exports C names")]
 
-use crate::constants::ERROR_INVALID_PARAMETER;
+use crate::constants::{ERROR_INVALID_PARAMETER, PROCESS_QUERY_LIMITED_INFORMATION};
 use crate::errors::Code;
 use crate::last_error::to_bool;
 use crate::types::{BOOL, HANDLE, ULONG, ULONG_PTR, WIN32_MEMORY_RANGE_ENTRY};
@@ -33,7 +33,7 @@ fn prefetch(
     if count == 0 || flags != 0 {
         return Err(Code(ERROR_INVALID_PARAMETER));
     }
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_LIMITED_INFORMATION)?;
     // Everything is looked at before anything is done. An end past the address space is met as a bad address.
     for index in 0..count {
         if memory::read(ranges.wrapping_add(index))?.NumberOfBytes == 0 {

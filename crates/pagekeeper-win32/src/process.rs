@@ -6,23 +6,18 @@
 
 use std::time::Duration;
 
-use crate::constants::ERROR_INVALID_HANDLE;
+use crate::constants::{ERROR_INVALID_HANDLE, INFINITE};
 use crate::errors::Code;
-use crate::last_error::to_bool;
-use crate::notification;
-use crate::types::{BOOL, DWORD, HANDLE};
+use crate::handles::{CURRENT_PROCESS, CURRENT_THREAD, Object, entry};
+use crate::types::{DWORD, HANDLE};
 
-/// The number behind the pseudo handle of the own process.
-const CURRENT_PROCESS: usize = usize::MAX;
-/// Sleeping that long never ends.
-const INFINITE: DWORD = u32::MAX;
-
-/// Refuses every handle but the own process's.
-pub(crate) fn check(process: HANDLE) -> Result<(), Code> {
-    if process.addr() == CURRENT_PROCESS {
-        Ok(())
-    } else {
-        Err(Code(ERROR_INVALID_HANDLE))
+/// Refuses every handle but one of the own process with these rights. Its pseudo handle has all; what `DuplicateHandle` made
+/// of it may have fewer.
+pub(crate) fn check_for(process: HANDLE, rights: DWORD) -> Result<(), Code> {
+    let entry = entry(process)?;
+    match entry.object {
+        Object::Process => entry.needs(rights),
+        _ => Err(Code(ERROR_INVALID_HANDLE)),
     }
 }
 
@@ -30,6 +25,12 @@ pub(crate) fn check(process: HANDLE) -> Result<(), Code> {
 #[unsafe(no_mangle)]
 pub extern "C" fn GetCurrentProcess() -> HANDLE {
     core::ptr::without_provenance_mut(CURRENT_PROCESS)
+}
+
+/// `GetCurrentThread`: a pseudo handle, always the same, of whoever asks.
+#[unsafe(no_mangle)]
+pub extern "C" fn GetCurrentThread() -> HANDLE {
+    core::ptr::without_provenance_mut(CURRENT_THREAD)
 }
 
 /// `GetCurrentProcessId`: what Linux calls the process.
@@ -57,10 +58,4 @@ pub extern "C" fn Sleep(milliseconds: DWORD) {
     } else {
         std::thread::sleep(Duration::from_millis(u64::from(milliseconds)));
     }
-}
-
-/// `CloseHandle`: of a memory notification; a pseudo handle needs no closing, and that is no error.
-#[unsafe(no_mangle)]
-pub extern "C" fn CloseHandle(object: HANDLE) -> BOOL {
-    to_bool(check(object).or_else(|_| notification::close(object)))
 }

@@ -11,6 +11,7 @@ use core::ffi::c_void;
 
 use pagekeeper::{Protection, RegionState, RegionType, Space};
 
+use crate::constants::PROCESS_VM_OPERATION;
 use crate::errors::Code;
 use crate::last_error::to_bool;
 use crate::types::{BOOL, DWORD, HANDLE, SIZE_T};
@@ -49,7 +50,7 @@ fn protect(
     old: *mut DWORD,
 ) -> Result<(), Code> {
     let protection = Protection::from_windows(protection)?;
-    process::check(process)?;
+    process::check_for(process, PROCESS_VM_OPERATION)?;
     memory::check_writable(old)?;
     let space = space::get()?;
     let before = if is_foreign(space, address) {

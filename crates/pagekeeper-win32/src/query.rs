@@ -11,6 +11,7 @@ use pagekeeper::{RegionInfo, RegionState, RegionType};
 
 use crate::constants::{
     ERROR_BAD_LENGTH, MEM_COMMIT, MEM_FREE, MEM_IMAGE, MEM_MAPPED, MEM_PRIVATE, MEM_RESERVE,
+    PROCESS_QUERY_INFORMATION,
 };
 use crate::errors::Code;
 use crate::last_error::or;
@@ -45,7 +46,7 @@ fn query(
     length: SIZE_T,
 ) -> Result<SIZE_T, Code> {
     const SIZE: usize = size_of::<MEMORY_BASIC_INFORMATION>();
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_INFORMATION)?;
     let region = space::get()?.query(address)?;
     if length < SIZE {
         return Err(Code(ERROR_BAD_LENGTH));

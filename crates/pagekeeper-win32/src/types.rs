@@ -23,6 +23,49 @@ pub type SIZE_T = usize;
 pub type ULONG_PTR = usize;
 pub type DWORDLONG = u64;
 pub type HANDLE = *mut c_void;
+/// A union of two halves and the whole.
+pub type LARGE_INTEGER = i64;
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct FILETIME {
+    pub dwLowDateTime: DWORD,
+    pub dwHighDateTime: DWORD,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct BY_HANDLE_FILE_INFORMATION {
+    pub dwFileAttributes: DWORD,
+    pub ftCreationTime: FILETIME,
+    pub ftLastAccessTime: FILETIME,
+    pub ftLastWriteTime: FILETIME,
+    pub dwVolumeSerialNumber: DWORD,
+    pub nFileSizeHigh: DWORD,
+    pub nFileSizeLow: DWORD,
+    pub nNumberOfLinks: DWORD,
+    pub nFileIndexHigh: DWORD,
+    pub nFileIndexLow: DWORD,
+}
+
+/// The two halves of the offset are in a union with a pointer that nothing here uses.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct OVERLAPPED {
+    pub Internal: ULONG_PTR,
+    pub InternalHigh: ULONG_PTR,
+    pub Offset: DWORD,
+    pub OffsetHigh: DWORD,
+    pub hEvent: HANDLE,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SECURITY_ATTRIBUTES {
+    pub nLength: DWORD,
+    pub lpSecurityDescriptor: *mut c_void,
+    pub bInheritHandle: BOOL,
+}
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -11,7 +11,10 @@ use core::ffi::c_void;
 
 use pagekeeper::{PageAttributes, PageNumber};
 
-use crate::constants::ERROR_BAD_LENGTH;
+use crate::constants::{
+    ERROR_BAD_LENGTH, PROCESS_QUERY_INFORMATION, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SET_QUOTA,
+};
 use crate::errors::Code;
 use crate::last_error::to_bool;
 use crate::types::{BOOL, DWORD, HANDLE, PSAPI_WORKING_SET_EX_INFORMATION, SIZE_T};
@@ -47,7 +50,7 @@ fn get(
     maximum: *mut SIZE_T,
     flags: Option<*mut DWORD>,
 ) -> Result<(), Code> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_LIMITED_INFORMATION)?;
     let limits = space::get()?.working_set_limits();
     memory::write(minimum, &limits.minimum().bytes().as_usize())?;
     memory::write(maximum, &limits.maximum().bytes().as_usize())?;
@@ -79,7 +82,7 @@ pub extern "C" fn SetProcessWorkingSetSizeEx(
 }
 
 fn set(process: HANDLE, minimum: SIZE_T, maximum: SIZE_T, flags: DWORD) -> Result<(), Code> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_SET_QUOTA)?;
     space::get()?.set_working_set_limits(minimum as u64, maximum as u64, flags)?;
     Ok(())
 }
@@ -87,10 +90,16 @@ fn set(process: HANDLE, minimum: SIZE_T, maximum: SIZE_T, flags: DWORD) -> Resul
 /// `EmptyWorkingSet`
 #[unsafe(no_mangle)]
 pub extern "C" fn EmptyWorkingSet(process: HANDLE) -> BOOL {
-    to_bool(process::check(process).and_then(|()| {
-        space::get()?.trim();
-        Ok(())
-    }))
+    to_bool(
+        process::check_for(
+            process,
+            PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SET_QUOTA,
+        )
+        .and_then(|()| {
+            space::get()?.trim();
+            Ok(())
+        }),
+    )
 }
 
 /// `QueryWorkingSetEx`: one entry of 16 bytes a page.
@@ -108,7 +117,7 @@ fn query(
     if count == 0 {
         return Err(Code(ERROR_BAD_LENGTH));
     }
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_INFORMATION)?;
     let space = space::get()?;
     let mut addresses = Vec::with_capacity(BATCH.min(count));
     let mut first = 0;
@@ -151,7 +160,7 @@ fn list(process: HANDLE, to: *mut usize, length: usize) -> Result<(), Code> {
     let Some(room) = (length / size_of::<usize>()).checked_sub(1) else {
         return Err(Code(ERROR_BAD_LENGTH));
     };
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_INFORMATION)?;
     let pages = space::get()?.working_set();
     memory::write(to, &pages.len())?;
     if pages.len() > room {

@@ -4,11 +4,16 @@ use core::mem::{align_of, offset_of, size_of};
 
 use pagekeeper_win32::{constants, types};
 use windows_sys::Win32::Foundation as foundation;
+use windows_sys::Win32::Security as security;
+use windows_sys::Win32::Storage::FileSystem as files;
+use windows_sys::Win32::System::Console as console;
 use windows_sys::Win32::System::Diagnostics::Debug as debug;
+use windows_sys::Win32::System::IO as io;
 use windows_sys::Win32::System::Memory as memory;
 use windows_sys::Win32::System::ProcessStatus as status;
 use windows_sys::Win32::System::SystemInformation as information;
 use windows_sys::Win32::System::SystemServices as services;
+use windows_sys::Win32::System::Threading as threading;
 
 /// Same size, same alignment, and the fields at the same offsets (ours on the left where the name differs).
 macro_rules! same_layout {
@@ -61,6 +66,11 @@ fn structures_have_the_layout_of_windows() {
     same_layout!(debug, EXCEPTION_RECORD: ExceptionCode, ExceptionFlags, ExceptionRecord, ExceptionAddress,
         NumberParameters, ExceptionInformation);
     same_layout!(debug, EXCEPTION_POINTERS: ExceptionRecord, ContextRecord);
+    same_layout!(foundation, FILETIME: dwLowDateTime, dwHighDateTime);
+    same_layout!(files, BY_HANDLE_FILE_INFORMATION: dwFileAttributes, ftCreationTime, ftLastAccessTime, ftLastWriteTime,
+        dwVolumeSerialNumber, nFileSizeHigh, nFileSizeLow, nNumberOfLinks, nFileIndexHigh, nFileIndexLow);
+    same_layout!(io, OVERLAPPED: Internal, InternalHigh, Offset = Anonymous, hEvent);
+    same_layout!(security, SECURITY_ATTRIBUTES: nLength, lpSecurityDescriptor, bInheritHandle);
     // Only the alignment is ours: Windows' metadata does not say 16 for all of them.
     assert_eq!(size_of::<types::CONTEXT>(), size_of::<debug::CONTEXT>());
     macro_rules! context {
@@ -143,7 +153,26 @@ fn numbers_are_those_of_windows() {
             MemExtendedParameterPartitionHandle, MemExtendedParameterUserPhysicalHandle,
             MemExtendedParameterAttributeFlags, VmOfferPriorityVeryLow, VmOfferPriorityLow, VmOfferPriorityBelowNormal,
             VmOfferPriorityNormal, LowMemoryResourceNotification, HighMemoryResourceNotification;
-        services: MEM_TOP_DOWN, MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_COALESCE_PLACEHOLDERS;
+        services: MEM_TOP_DOWN, MEM_WRITE_WATCH, MEM_PHYSICAL, MEM_COALESCE_PLACEHOLDERS, MAXIMUM_WAIT_OBJECTS;
+        foundation: ERROR_INVALID_FUNCTION, ERROR_PATH_NOT_FOUND, ERROR_TOO_MANY_OPEN_FILES, ERROR_NOT_SAME_DEVICE,
+            ERROR_WRITE_PROTECT, ERROR_SHARING_VIOLATION, ERROR_HANDLE_EOF, ERROR_BAD_NETPATH, ERROR_FILE_EXISTS,
+            ERROR_BROKEN_PIPE, ERROR_BUFFER_OVERFLOW, ERROR_INVALID_NAME, ERROR_NEGATIVE_SEEK, ERROR_DIR_NOT_EMPTY,
+            ERROR_FILENAME_EXCED_RANGE, ERROR_FILE_TOO_LARGE, ERROR_NO_DATA, ERROR_DIRECTORY, ERROR_IO_INCOMPLETE,
+            ERROR_IO_DEVICE, ERROR_NOT_SAME_OBJECT, ERROR_INVALID_USER_BUFFER, ERROR_CANT_RESOLVE_FILENAME, GENERIC_READ, GENERIC_WRITE,
+            GENERIC_EXECUTE, GENERIC_ALL, MAX_PATH, DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, WAIT_OBJECT_0,
+            WAIT_TIMEOUT, WAIT_FAILED;
+        files: DELETE, SYNCHRONIZE, FILE_READ_DATA, FILE_WRITE_DATA, FILE_APPEND_DATA, FILE_EXECUTE,
+            FILE_READ_ATTRIBUTES, FILE_ALL_ACCESS, FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_GENERIC_EXECUTE,
+            FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_SHARE_DELETE, CREATE_NEW, CREATE_ALWAYS, OPEN_EXISTING, OPEN_ALWAYS,
+            TRUNCATE_EXISTING, FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM,
+            FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_ARCHIVE, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_TEMPORARY,
+            FILE_FLAG_WRITE_THROUGH, FILE_FLAG_OVERLAPPED, FILE_FLAG_NO_BUFFERING, FILE_FLAG_RANDOM_ACCESS,
+            FILE_FLAG_SEQUENTIAL_SCAN, FILE_FLAG_DELETE_ON_CLOSE, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_POSIX_SEMANTICS,
+            FILE_FLAG_OPEN_REPARSE_POINT, FILE_BEGIN, FILE_CURRENT, FILE_END, FILE_TYPE_UNKNOWN, FILE_TYPE_DISK,
+            FILE_TYPE_CHAR, FILE_TYPE_PIPE, INVALID_FILE_SIZE, INVALID_SET_FILE_POINTER, INVALID_FILE_ATTRIBUTES;
+        console: STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE;
+        threading: PROCESS_VM_OPERATION, PROCESS_DUP_HANDLE, PROCESS_SET_QUOTA, PROCESS_QUERY_INFORMATION,
+            PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_ALL_ACCESS, THREAD_ALL_ACCESS, INFINITE;
         information: PROCESSOR_ARCHITECTURE_AMD64;
     }
     // Numbers that the metadata lacks or has under another name, from Microsoft's documentation.

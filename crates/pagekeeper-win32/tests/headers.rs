@@ -78,7 +78,7 @@ macro_rules! layout {
 #[test]
 fn headers_and_library_agree() {
     let mut text = String::from(
-        "#include <windows.h>\n#include <psapi.h>\n#ifdef __cplusplus\n#define SAME(a, b) static_assert((a) == (b), #a)\n\
+        "#include <windows.h>\n#include <psapi.h>\n#include <io.h>\n#ifdef __cplusplus\n#define SAME(a, b) static_assert((a) == (b), #a)\n\
          #else\n#define SAME(a, b) _Static_assert((a) == (b), #a)\n#endif\n",
     );
     for (name, value) in pagekeeper_win32::constants::ALL {
@@ -103,6 +103,11 @@ fn headers_and_library_agree() {
     layout!(text, WIN32_MEMORY_RANGE_ENTRY: VirtualAddress, NumberOfBytes);
     layout!(text, MEM_ADDRESS_REQUIREMENTS: LowestStartingAddress, HighestEndingAddress, Alignment);
     layout!(text, MEM_EXTENDED_PARAMETER: Value as "Pointer");
+    layout!(text, FILETIME: dwLowDateTime, dwHighDateTime);
+    layout!(text, BY_HANDLE_FILE_INFORMATION: dwFileAttributes, ftCreationTime, ftLastAccessTime, ftLastWriteTime,
+        dwVolumeSerialNumber, nFileSizeHigh, nFileSizeLow, nNumberOfLinks, nFileIndexHigh, nFileIndexLow);
+    layout!(text, OVERLAPPED: Internal, InternalHigh, Offset, OffsetHigh, hEvent);
+    layout!(text, SECURITY_ATTRIBUTES: nLength, lpSecurityDescriptor, bInheritHandle);
     layout!(text, EXCEPTION_RECORD: ExceptionCode, ExceptionFlags, ExceptionRecord, ExceptionAddress, NumberParameters,
         ExceptionInformation);
     layout!(text, EXCEPTION_POINTERS: ExceptionRecord, ContextRecord);

@@ -31,6 +31,8 @@ LATE(DWORD, OfferVirtualMemory, 0xeeee, (void *at, SIZE_T size, int priority), (
 LATE(DWORD, ReclaimVirtualMemory, 0xeeee, (const void *at, SIZE_T size), (at, size))
 LATE(DWORD, DiscardVirtualMemory, 0xeeee, (void *at, SIZE_T size), (at, size))
 LATE(BOOL, PrefetchVirtualMemory, FALSE, (HANDLE process, ULONG_PTR count, WIN32_MEMORY_RANGE_ENTRY *ranges, ULONG flags), (process, count, ranges, flags))
+LATE(BOOL, CompareObjectHandles, FALSE, (HANDLE one, HANDLE two), (one, two))
+#define CompareObjectHandles late_CompareObjectHandles
 #define VirtualAlloc2 late_VirtualAlloc2
 #define OfferVirtualMemory late_OfferVirtualMemory
 #define ReclaimVirtualMemory late_ReclaimVirtualMemory
