@@ -1,4 +1,5 @@
 // Files: how they are opened and shared, read, written, sized; their handles and the C run-time's.
+#define _DEFAULT_SOURCE
 #include "conform.h"
 
 #ifndef __MINGW32__
