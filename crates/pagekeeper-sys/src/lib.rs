@@ -21,6 +21,7 @@
 //! | [`shared_file`] | a file in memory by which a process tells others what it does |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
 //! | [`checked_copy`] | copies from and to addresses that may be bad |
+//! | [`announce`] | abstract sockets whose names say something, found in `/proc/net/unix` |
 //! | [`cgroup`] | memory limits of control groups, both versions |
 //! | [`cpu`] | processors |
 //! | [`memory_info`] | the machine's memory, and settings that bite |
@@ -33,6 +34,7 @@
 //! | [`time`] | the monotonic clock and pauses |
 //! | [`procmap`] | the kernel's map of a process, and its sums |
 
+pub mod announce;
 pub mod cgroup;
 pub mod checked_copy;
 pub mod cpu;

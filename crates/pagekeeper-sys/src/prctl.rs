@@ -24,6 +24,11 @@ pub fn is_dumpable() -> bool {
     )
 }
 
+/// The user in whose name the process acts (its effective user).
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Names the calling thread (15 bytes are kept).
 ///
 /// # Errors

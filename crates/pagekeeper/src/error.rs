@@ -97,6 +97,18 @@ pub enum EngineError {
     /// A forked child has nothing of its parent's reservations.
     #[error("this process is a forked child: it has nothing of its parent's reservations")]
     ForkedChild,
+    /// A file is not open for what is wanted of it, or cannot be mapped at all.
+    #[error("the file cannot be mapped like that: {0}")]
+    FileAccess(String),
+    /// The disk has no room for a file that was to be extended.
+    #[error("the disk is full: the file could not be extended to {size}")]
+    DiskFull {
+        /// The size that was wanted.
+        size: ByteCount,
+    },
+    /// Names of sections cannot be used now.
+    #[error("names of sections cannot be used: {0}")]
+    Names(String),
     /// More pages were to be locked than the budget can spare.
     #[error("more memory would be locked than the RAM budget can spare")]
     LockedTooMuch,

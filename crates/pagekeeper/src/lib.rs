@@ -24,6 +24,7 @@
 //! | [`Reservation::lock`], [`Reservation::prefetch`] | `VirtualLock`, `PrefetchVirtualMemory` |
 //! | [`Space::on_exception`] | `AddVectoredExceptionHandler` |
 //! | [`monitor`] | `QueryWorkingSet`, `GetProcessMemoryInfo`, and what tools such as VMMap show |
+//! | [`Section`], [`View`] | file mappings: `CreateFileMapping`, `MapViewOfFile` |
 //! | [`PagedVec`] | none: a vector that may be larger than RAM |
 //! | [`PagedAllocator`] | none: for collections that may be larger than RAM |
 //! | [`Settings`] | the system's page-file settings |
@@ -42,6 +43,7 @@ mod process_hook;
 mod registry;
 mod reservation;
 mod resident;
+mod section;
 mod settings;
 mod space;
 mod statistics;
@@ -54,15 +56,18 @@ pub use exception::{Exception, ExceptionKind, Handled};
 pub use kernel_touch::{KernelTouch, kernel_touches};
 pub use paged_vec::{PagedVec, Plain};
 pub use pagekeeper_model::{
-    Access, AllocationInfo, BaseProtection, FreeRequest, PlaceholderRole, Protection, Refusal,
-    RegionInfo, RegionState, RegionType, ReplaceRequest, Verdict, WorkingSetFlags,
-    WorkingSetLimits,
+    Access, AllocationInfo, AllocationKind, BaseProtection, FreeRequest, PlaceholderRole,
+    Protection, Refusal, RegionInfo, RegionState, RegionType, ReplaceRequest, Verdict,
+    WorkingSetFlags, WorkingSetLimits,
 };
 pub use pagekeeper_sys::signal::Registers;
 pub use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
 pub use process_hook::{Interrupted, ProcessHook, set_process_hook};
 pub use reservation::{Reservation, ReservationBuilder};
 pub use resident::{Resident, with_resident, with_resident_mut};
+pub use section::{AtomicWord, ExclusiveView, Opened, Section, SectionBuilder, View, ViewBuilder};
 pub use settings::Settings;
-pub use space::{AddressLimits, Degraded, PageAttributes, PageFileInfo, Space, SpaceStatus};
+pub use space::{
+    AddressLimits, Degraded, PageAttributes, PageFileInfo, Space, SpaceStatus, mapped_end,
+};
 pub use statistics::{EngineStatistics, Exactness, LATENCY_BUCKETS};

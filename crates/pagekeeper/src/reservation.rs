@@ -6,7 +6,7 @@ use pagekeeper_model::{EngineTag, FreeRequest, Protection, RegionInfo, ReserveRe
 use pagekeeper_units::{ByteCount, PageRange};
 
 use crate::engine::{EngineKind, Residence};
-use crate::error::Error;
+use crate::error::{Error, SettingsError};
 use crate::space::{AddressLimits, Space};
 
 /// What [`ReservationBuilder::large_pages`] aligns to.
@@ -151,6 +151,9 @@ impl ReservationBuilder {
         let shared = self.space.shared();
         let kind = match self.engine.unwrap_or(shared.default_engine()) {
             EngineKind::Inline if self.write_watch => EngineKind::Mapped,
+            EngineKind::Views => {
+                return Err(SettingsError::UnknownEngine(EngineKind::Views.to_string()).into());
+            }
             kind => kind,
         };
         let tag = shared.engine_tag(kind, self.ram.map(ByteCount::pages))?;

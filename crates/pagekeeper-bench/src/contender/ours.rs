@@ -40,6 +40,7 @@ impl Contender for Ours {
                 "Pagekeeper's mapped engine: half the budget as anonymous memory, the rest as a shared mapping of its page file"
             }
             EngineKind::Resident => "Pagekeeper's resident engine: nothing ever leaves RAM",
+            EngineKind::Views => "Pagekeeper's views: mapped files and sections",
         }
     }
 

@@ -74,6 +74,10 @@ fn finding(engine: EngineKind, outcome: Result<String, String>, bad: Verdict) ->
             "no engine for sanitizers and debuggers",
             "see the limits below",
         ),
+        EngineKind::Views => (
+            "no mapped files and no shared memory",
+            "see the page file and the limits below",
+        ),
     };
     match outcome {
         Ok(found) => Finding::ok(engine.name(), found),

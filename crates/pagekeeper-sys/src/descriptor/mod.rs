@@ -120,6 +120,11 @@ impl KeptDescriptor {
         })
     }
 
+    /// Whether a quarter of all places is still free: those who can do without ask first.
+    pub fn has_room() -> bool {
+        own_numbers().count() < MAXIMUM_KEPT / 4 * 3
+    }
+
     /// The number, as it is now. Nothing is checked: the program may have closed or replaced it.
     #[inline]
     pub fn number(&self) -> RawFd {

@@ -11,6 +11,7 @@
 mod cache;
 mod create;
 mod direct;
+mod facts;
 mod space;
 
 pub use cache::{CacheState, WriteOut, cache_state, forget, prefetch, write_out};
@@ -18,6 +19,10 @@ pub use create::{
     Created, FileError, Origin, create, create_in_folder, create_in_memory, create_named,
 };
 pub use direct::{AlignedPage, DirectIo, probe_direct, reopen, set_direct};
+pub use facts::{
+    FileFacts, duplicate, facts, is_open_for, make_private, of_process, read_at, reopen_alike,
+    take_from_leader, write_at,
+};
 pub use space::{
     AllocateHow, Allocated, FileSystem, FileSystemKind, allocate, file_system, file_system_of,
     punch, truncate, zero_range,

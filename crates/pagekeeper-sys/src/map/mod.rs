@@ -260,6 +260,46 @@ pub unsafe fn map_file_shared_over(
     Ok(())
 }
 
+/// The same, private: the first write to a page copies it (`MAP_PRIVATE`). Nothing is set aside for the copies.
+///
+/// # Errors
+/// As [`map_file`].
+///
+/// # Safety
+/// As [`map_file_shared_over`].
+pub unsafe fn map_file_private_over(
+    range: PageRange,
+    file: impl AsFd,
+    offset: u64,
+    access: Access,
+) -> Result<(), Errno> {
+    let length = checked_length(range.count())?;
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: The caller owns the range.
+    unsafe {
+        rustix::mm::mmap(
+            pointer(range.start()),
+            length,
+            prot_flags(access),
+            flags,
+            file,
+            offset,
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes the changed pages of shared file mappings in `range`, and waits until they and what is needed to find them
+/// again are at the device (`msync(MS_SYNC)`). Windows: `FlushViewOfFile` and `FlushFileBuffers`.
+///
+/// # Errors
+/// `EIO`, `ENOSPC`: pages could not be written. `ENOMEM` for unmapped pages.
+pub fn sync(range: PageRange) -> Result<(), Errno> {
+    let flags = rustix::mm::MsyncFlags::SYNC;
+    // SAFETY: Writes what is there; changes nothing.
+    unsafe { rustix::mm::msync(pointer(range.start()), byte_length(range), flags) }
+}
+
 /// Puts fresh private anonymous memory in the place of whatever `range` held.
 ///
 /// A range registered with a userfaultfd is silently no longer registered afterwards.

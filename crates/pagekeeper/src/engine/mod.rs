@@ -9,6 +9,8 @@
 //! | [`inline`] | the faulting thread | need `kernel_touch` | yes |
 //! | [`resident`] | the kernel; nothing ever leaves | work | no |
 //!
+//! A fourth, [`views`], serves no reservations but views of files and sections.
+//!
 //! A later *message* engine (handler threads answering userfaultfd messages) fits the same trait: it
 //! differs from `inline` only in who calls the fault routine.
 //!
@@ -25,6 +27,8 @@ use crate::statistics::EngineStatistics;
 pub(crate) mod inline;
 pub(crate) mod mapped;
 pub(crate) mod resident;
+mod thread;
+pub(crate) mod views;
 
 /// Which engine serves a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +40,9 @@ pub enum EngineKind {
     Inline = 1,
     /// Nothing ever leaves RAM: for sanitizers, valgrind and debuggers.
     Resident = 2,
+    /// Views of files and sections. Serves no reservations, and is no setting: it is listed in reports, and has its share of
+    /// the budget.
+    Views = 3,
 }
 
 impl EngineKind {
@@ -46,12 +53,13 @@ impl EngineKind {
         ("resident", Self::Resident),
     ];
 
-    /// The name that settings use.
+    /// The name that settings and reports use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mapped => "mapped",
             Self::Inline => "inline",
             Self::Resident => "resident",
+            Self::Views => "views",
         }
     }
 }

@@ -117,7 +117,7 @@ impl Shared {
 
 impl Core {
     /// Opens an arena for `pages` pages, larger where the kernel allows it.
-    fn open_arena(
+    pub(super) fn open_arena(
         &mut self,
         request: Request,
         tag: EngineTag,
@@ -153,7 +153,7 @@ impl Core {
 
     /// Address space of ours that no reservation uses is no reason to refuse one: arenas that lie in the way and are empty go
     /// back to the kernel. Whether there was one.
-    fn close_unused_arenas(&mut self, wanted: &ReserveRequest) -> bool {
+    pub(super) fn close_unused_arenas(&mut self, wanted: &ReserveRequest) -> bool {
         let granule = PAGES_PER_GRANULE * PAGE_SIZE as u64;
         let Some(at) = wanted.at else {
             return false;
@@ -175,7 +175,7 @@ impl Core {
         !unused.is_empty()
     }
 
-    fn open_arena_at(
+    pub(super) fn open_arena_at(
         &mut self,
         request: Request,
         tag: EngineTag,
@@ -223,7 +223,7 @@ impl Core {
         Ok(range)
     }
 
-    fn close_arena(&mut self, tag: EngineTag, range: PageRange) {
+    pub(super) fn close_arena(&mut self, tag: EngineTag, range: PageRange) {
         // An arena at a fixed address has left the model with its allocation; others are told here.
         let _ = self.model.remove_arena(range);
         if let Some(engine) = self.ledger.engine(tag) {

@@ -74,6 +74,7 @@ impl Shared {
             core.watch_again(plan.changes());
             done?;
             core.ledger.charge(tag, plan.charge(), PageCount::ZERO);
+            core.charge_section(plan.range(), plan.charge());
         }
         core.model.apply_commit(plan);
         Ok(())
@@ -92,13 +93,15 @@ impl Shared {
             .plan_protect(address, size, protection)
             .map_err(|refusal| request.refused(refusal))?;
         let tag = core.engine_of(plan.range());
+        let was_copied = plan.old().is_write_copy() && core.is_copied(plan.range());
         core.remember_writes(plan.changes());
         if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
             let done = engine.protect(plan.changes());
             core.watch_again(plan.changes());
             done.map_err(|cause| request.failed(cause))?;
         }
-        Ok(core.model.apply_protect(plan))
+        let old = core.model.apply_protect(plan);
+        Ok(if was_copied { old.once_copied() } else { old })
     }
 }
 

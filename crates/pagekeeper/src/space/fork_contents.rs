@@ -72,7 +72,9 @@ impl Region {
 }
 
 pub(super) fn committed_regions(core: &Core) -> Vec<Region> {
-    let allocations: Vec<_> = core.model.allocations().map(|it| it.range).collect();
+    // A child has no views.
+    let private = core.model.allocations().filter(|it| !it.kind.is_view());
+    let allocations: Vec<_> = private.map(|it| it.range).collect();
     let regions = allocations.iter().flat_map(|range| {
         let regions = core.model.regions(*range);
         regions.filter_map(|region| match region.state {

@@ -4,6 +4,8 @@
 //! really allocated in the page files before a commit succeeds. The commit limit is the sum of both.
 
 mod again;
+mod kinds;
+mod views;
 
 use std::sync::Arc;
 
@@ -12,17 +14,19 @@ use pagekeeper_store::page_file::{PageFileError, PageFiles};
 use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount};
 
+use self::kinds::{least_ram, promisable};
 use super::Request;
 use super::shares::{self, Claim};
 use crate::engine::inline::InlineEngine;
 use crate::engine::mapped::{MappedEngine, MappedSettings, MappedSwitches};
 use crate::engine::resident::ResidentEngine;
+use crate::engine::views::ViewEngine;
 use crate::engine::{Engine, EngineBudget, EngineKind};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::settings::Settings;
 
 /// The tags of the engines that all reservations share are their kinds; own budgets get tags from here on.
-const FIRST_OWN: usize = 3;
+const FIRST_OWN: usize = 4;
 
 /// An engine and its account.
 struct Account {
@@ -44,6 +48,8 @@ pub(crate) struct Ledger {
     /// The inline engine's fixed part where both engines are used; `None`: shares follow use.
     inline_share_percent: Option<u8>,
     allow_ram_disk: bool,
+    /// The engine of views, once there was one.
+    views: Option<Arc<ViewEngine>>,
     accounts: Vec<Option<Account>>,
     /// Pages that the page files can hold for certain (grows in steps).
     stored_at_most: PageCount,
@@ -66,6 +72,7 @@ impl Ledger {
             anonymous_share_percent: settings.anonymous_share_percent,
             inline_share_percent: settings.inline_share_percent,
             allow_ram_disk: settings.page_file.allow_ram_disk,
+            views: None,
             accounts: (0..FIRST_OWN).map(|_| None).collect(),
             stored_at_most,
             followed: 0,
@@ -102,7 +109,11 @@ impl Ledger {
         let tag = kind as usize;
         if self.accounts[tag].is_none() {
             let ram = self.share_for(kind)?;
-            let account = self.open_account(kind, ram)?;
+            let account = if kind == EngineKind::Views {
+                self.open_views(ram)
+            } else {
+                self.open_account(kind, ram)?
+            };
             self.accounts[tag] = Some(account);
             if let Err(error) = self.share_out() {
                 self.accounts[tag] = None;
@@ -191,6 +202,7 @@ impl Ledger {
             }
             EngineKind::Resident => ResidentEngine::new(self.ram, mapped_switches())
                 .map_err(|cause| request.failed(cause))?,
+            EngineKind::Views => return Err(SettingsError::UnknownEngine(kind.to_string()).into()),
         };
         let promisable = promisable(kind, ram, self.anonymous_share_percent);
         Ok(Account {
@@ -306,6 +318,9 @@ impl Ledger {
 
     /// Records a change of what is committed with an engine.
     pub(crate) fn charge(&mut self, tag: EngineTag, more: PageCount, fewer: PageCount) {
+        if tag.0 == EngineKind::Views as u8 {
+            return;
+        }
         if let Some(Some(account)) = self.accounts.get_mut(tag.0 as usize) {
             account.charged = (account.charged + more).saturating_sub(fewer);
         }
@@ -359,7 +374,11 @@ impl Ledger {
         Claim {
             least: least_ram(kind),
             pinned: account.map_or(PageCount::ZERO, |account| account.engine.unmovable()),
-            committed: account.map_or(PageCount::ZERO, |account| account.charged),
+            // Views may be far larger than what is ever touched of them: they count as one RAM at most.
+            committed: account.map_or(PageCount::ZERO, |account| match kind {
+                EngineKind::Views => account.charged.min(self.ram),
+                _ => account.charged,
+            }),
             fixed_percent: self.inline_share_percent.map(|percent| match kind {
                 EngineKind::Inline => percent,
                 _ => 100 - percent,
@@ -470,24 +489,5 @@ fn mapped_switches() -> MappedSwitches {
     MappedSwitches {
         markers: !switches.is_off(Feature::Guard),
         cachestat: !switches.is_off(Feature::Cachestat),
-    }
-}
-
-/// The smallest budget that an engine works with.
-fn least_ram(kind: EngineKind) -> PageCount {
-    match kind {
-        EngineKind::Inline => InlineEngine::MINIMUM_RAM,
-        EngineKind::Mapped => MappedEngine::MINIMUM_RAM,
-        EngineKind::Resident => PageCount::ZERO,
-    }
-}
-
-/// How much of an engine's RAM commit may count on.
-fn promisable(kind: EngineKind, ram: PageCount, anonymous_share_percent: u8) -> PageCount {
-    match kind {
-        EngineKind::Inline => InlineEngine::promisable(ram),
-        EngineKind::Mapped => PageCount::new(ram.get() * u64::from(anonymous_share_percent) / 100),
-        // Nothing of it is ever paged: what the machine has.
-        EngineKind::Resident => crate::settings::available_memory().pages(),
     }
 }

@@ -16,6 +16,7 @@
 //! | [`physical`] | frames that a program maps itself, and windows for them |
 //! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
 //! | [`files`] | page files one by one, figures of the whole process |
+//! | [`views`] | views of sections: map, unmap, flush |
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`shares`] | how engines share one budget |
@@ -43,6 +44,7 @@ mod reset;
 mod resident;
 mod shares;
 mod status;
+mod views;
 mod watch;
 mod write_watch;
 
@@ -57,6 +59,7 @@ use pagekeeper_units::{ByteCount, PageCount, PageNumber};
 
 use self::ledger::Ledger;
 use self::page_runs::PageRuns;
+use crate::engine::views::Returned;
 use crate::engine::{EngineKind, inline};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::exception::{Callbacks, Exception, Handled};
@@ -70,6 +73,8 @@ pub use files::PageFileInfo;
 pub(crate) use foreign::in_model_terms;
 pub(crate) use fork_copy::watch_forks;
 pub use status::SpaceStatus;
+pub(crate) use views::ViewRequest;
+pub use views::mapped_end;
 
 /// An address space of its own rules: budget, page files and reservations. Cheap to clone; all clones are the same
 /// space, which goes when the last clone and the last reservation have gone.
@@ -110,6 +115,10 @@ pub(crate) struct Core {
     pub(crate) physical: physical::Physical,
     /// The budget from before a hard maximum of the working set.
     pub(crate) soft_budget: Option<PageCount>,
+    /// Commit charge of sections that have gone.
+    pub(crate) returned: Returned,
+    /// Views of sections whose pages are committed one by one, by anybody.
+    pub(crate) following: usize,
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -171,6 +180,8 @@ impl Space {
                 writes: write_watch::Writes::default(),
                 physical: physical::Physical::default(),
                 soft_budget: None,
+                returned: Returned::default(),
+                following: 0,
             }),
             files: RwLock::new(files),
             owner: AtomicU32::new(crate::fork::process_mark()),
@@ -286,7 +297,12 @@ impl core::fmt::Debug for Space {
 
 impl Shared {
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let returned = core.returned.take();
+        if !returned.is_zero() {
+            core.model.commit_account_mut().refund(returned);
+        }
+        core
     }
 
     /// The space lock, for an operation that a forked child cannot make: its lock may be held for ever by a thread that
@@ -300,6 +316,7 @@ impl Shared {
             core.take_back_offered(request.address, request.size);
         }
         core.follow_files();
+        core.follow_section(request.address);
         Ok(core)
     }
 

@@ -19,10 +19,14 @@ impl Space {
     /// `AddressTooHigh` above the highest address that a program may use.
     pub fn query(&self, address: u64) -> Result<RegionInfo, Error> {
         let request = Request::new("query", address, 0);
-        let core = self.shared().core();
-        core.model
+        let mut core = self.shared().core();
+        core.follow_section(address);
+        let mut region = core
+            .model
             .query(address, &foreign::KernelMap::default())
-            .map_err(|refusal| request.refused(refusal))
+            .map_err(|refusal| request.refused(refusal))?;
+        core.show_copies(&mut region);
+        Ok(region)
     }
 
     /// What an access at `address` meets now, and does to it: an armed guard page is disarmed by asking, as by the access. For
@@ -64,6 +68,7 @@ impl Shared {
             let state = core.model.state_at(PageNumber::containing(address));
             return Verdict::AccessViolation(state);
         }
+        core.follow_section(address);
         let verdict = core.model.access(address, access);
         let Verdict::Guard(remaining) = verdict else {
             return verdict;

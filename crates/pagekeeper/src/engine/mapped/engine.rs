@@ -16,7 +16,7 @@ use super::book::{Account, Arena, Book};
 use super::files::Files;
 use super::kernel::{Kernel, Markers, anonymous_markers_work};
 use super::piece::{Nature, positions, single, split};
-use super::thread::Threads;
+use crate::engine::thread::Threads;
 use crate::engine::{Change, Engine, EngineBudget, EngineKind, Residence};
 use crate::error::EngineError;
 use crate::statistics::EngineStatistics;

@@ -14,7 +14,7 @@
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
 //! | [`balance`], [`lateness`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
-//! | [`thread`], [`on_demand`] | the engine's own threads |
+//! | [`on_demand`] | threads that work while they are needed |
 //! | [`look`] | where pages are, figures |
 //!
 //! # What counts against the budget
@@ -55,7 +55,6 @@ mod page_set;
 mod piece;
 mod places;
 mod read_ahead;
-mod thread;
 mod trim;
 
 #[cfg(test)]

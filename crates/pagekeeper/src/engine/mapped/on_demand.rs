@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pagekeeper_sys::lock::Event;
 
-use super::thread::Threads;
+use crate::engine::thread::Threads;
 
 /// Turned on and off by the balancer; works while it is on.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pagekeeper_store::page_file::PageFiles;
 
 use super::{Ledger, Request};
+use crate::engine::EngineKind;
 use crate::error::Error;
 
 impl Ledger {
@@ -19,7 +20,11 @@ impl Ledger {
                 .map(|account| (account.engine.kind(), account.ram, account.charged));
             core::mem::forget(account);
             let mut fresh = None;
-            if let Some((kind, ram, charged)) = again {
+            if let Some((EngineKind::Views, ram, _)) = again {
+                // Its views are the parent's: the child has none.
+                core::mem::forget(self.views.take());
+                fresh = Some(self.open_views(ram));
+            } else if let Some((kind, ram, charged)) = again {
                 let mut account = self.open_account(kind, ram)?;
                 account.charged = charged;
                 fresh = Some(account);

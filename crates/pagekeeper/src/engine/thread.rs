@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The threads of one engine that are alive.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Threads(Arc<Count>);
+pub(crate) struct Threads(Arc<Count>);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -31,7 +31,7 @@ struct Count {
 
 impl Threads {
     /// Starts a thread that no signal of the program is ever handled on. Says whether that worked.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         name: &str,
         stack_bytes: usize,
@@ -64,7 +64,7 @@ impl Threads {
     }
 
     /// Waits until all have ended, and with them their references to page files.
-    pub(super) fn wait_for_end(&self) {
+    pub(crate) fn wait_for_end(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.0.ended.current();

@@ -1,0 +1,234 @@
+//! The thread that keeps what views have in the page table within their share of the RAM budget.
+//!
+//! Faults are answered by the kernel without asking us, so pages are counted from time to time: as often as the distance
+//! to the limit and the speed of faults make it necessary, and no more than a fifth of the thread's time.
+
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::lock::{Event, WaitWord};
+
+use super::Core;
+use super::look::Counts;
+use super::move_out::Stopped;
+use super::trim::{Step, Trimmer};
+use crate::error::EngineError;
+use crate::statistics::Counter;
+
+/// The largest slack, in pages (32 MiB).
+const SLACK_MAX: u64 = 8192;
+/// How fast faults can bring in pages from a disk, a millisecond.
+const FASTEST_PAGES_PER_MS: u64 = 400;
+/// The longest sleep while there are views, and while there are none.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+const IDLE_SLEEP: Duration = Duration::from_millis(500);
+/// How long pages are taken out before they are counted again.
+const LONGEST_TRIM: Duration = Duration::from_millis(20);
+/// How long a new budget is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many pages may be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Levels {
+    /// Where trimming begins.
+    high: u64,
+    /// To where it goes.
+    low: u64,
+    /// Copies beyond this move out.
+    copies: u64,
+    /// What is never to be passed: the share and its slack.
+    limit: u64,
+}
+
+impl Levels {
+    fn of(ram: u64) -> Self {
+        let slack = ram.min(SLACK_MAX);
+        // Some of the slack is spent before it is needed: between two looks faults go on.
+        let high = ram - (slack / 8).max(1).min(ram / 2);
+        let low = high - (high / 8).max(1);
+        Self {
+            high,
+            low,
+            copies: low / 2,
+            limit: ram + slack,
+        }
+    }
+}
+
+/// What the thread and everybody else know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Balance {
+    wake: Event,
+    turns: WaitWord,
+    is_running: AtomicBool,
+    is_stopping: AtomicBool,
+    /// The first failed write, as an error number; 0 while all is well.
+    failure: AtomicI32,
+    /// Copied pages cannot leave: no more mappings, or no page file.
+    is_full: AtomicBool,
+    there: AtomicU64,
+    peak: AtomicU64,
+    pub(super) pages_out: Counter,
+    pub(super) clean_drops: Counter,
+}
+
+impl Balance {
+    pub(super) fn health(&self) -> Result<(), EngineError> {
+        match self.failure.load(Ordering::Acquire) {
+            0 => Ok(()),
+            number => Err(EngineError::PagingStopped(Errno::from_raw_os_error(number))),
+        }
+    }
+
+    /// Nothing is dropped any more: the kernel takes pages that it could not write for clean.
+    pub(super) fn fail(&self, errno: Errno) {
+        let number = errno.raw_os_error();
+        let _ = self
+            .failure
+            .compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.wake.set();
+        self.turns.wake_all();
+    }
+
+    /// The most pages that were there at any look.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Counts what a step did.
+    pub(super) fn note_step(&self, step: Step) {
+        self.pages_out.add(step.moved);
+        self.clean_drops.add(step.left - step.moved);
+        match step.stopped {
+            Some(Stopped::Failed(errno)) => self.fail(errno),
+            Some(Stopped::NoRoom) => self.is_full.store(true, Ordering::Relaxed),
+            None => {}
+        }
+    }
+
+    fn note_count(&self, counts: Counts) {
+        self.there.store(counts.sum(), Ordering::Relaxed);
+        self.peak.fetch_max(counts.sum(), Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Starts the thread with the first view, and lets it look at a new one soon.
+    pub(super) fn start_balancing(self: &Arc<Self>) {
+        if self.balance.is_running.swap(true, Ordering::AcqRel) {
+            self.balance.wake.set();
+            return;
+        }
+        let core = Arc::clone(self);
+        if !self
+            .threads
+            .start("pagekeeper-vws", 256 << 10, move || run(&core))
+        {
+            // No threads to be had now: the next view tries again.
+            self.balance.is_running.store(false, Ordering::Release);
+        }
+    }
+
+    /// Lets the thread work off a smaller budget, and waits for it.
+    pub(super) fn balance_now(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let balance = &self.balance;
+        while balance.is_running.load(Ordering::Acquire)
+            && !balance.is_stopping.load(Ordering::Acquire)
+            && balance.health().is_ok()
+            && balance.there.load(Ordering::Relaxed) > self.levels().limit
+            && Instant::now() < deadline
+        {
+            let turn = balance.turns.current();
+            balance.wake.set();
+            balance.turns.wait(turn, Some(Duration::from_millis(100)));
+        }
+    }
+
+    fn levels(&self) -> Levels {
+        Levels::of(self.book().ram)
+    }
+}
+
+fn run(core: &Core) {
+    let balance = &core.balance;
+    let mut trimmer = Trimmer::default();
+    let mut sleep = Duration::from_millis(1);
+    loop {
+        balance.wake.wait(Some(sleep));
+        if balance.is_stopping.load(Ordering::Acquire) {
+            return;
+        }
+        sleep = match turn(core, &mut trimmer) {
+            Ok(sleep) => sleep,
+            Err(errno) => {
+                balance.fail(errno);
+                LONGEST_SLEEP
+            }
+        };
+        balance.turns.wake_all();
+    }
+}
+
+/// One look, and what follows from it. Says how long nothing can go wrong.
+fn turn(core: &Core, trimmer: &mut Trimmer) -> Result<Duration, Errno> {
+    let balance = &core.balance;
+    if core.book().views.is_empty() {
+        balance.there.store(0, Ordering::Relaxed);
+        trimmer.finish(core)?;
+        return Ok(IDLE_SLEEP);
+    }
+    if balance.health().is_err() {
+        return Ok(IDLE_SLEEP);
+    }
+    let levels = core.levels();
+    let started = Instant::now();
+    let counts = core.book().count()?;
+    let took = started.elapsed();
+    balance.note_count(counts);
+    let mut there = counts.sum();
+    if there > levels.high {
+        let with_copies = counts.copied > levels.copies && !balance.is_full.load(Ordering::Relaxed);
+        let rounds = core.book().steps();
+        let deadline = Instant::now() + LONGEST_TRIM;
+        for _ in 0..rounds {
+            if there <= levels.low || Instant::now() > deadline {
+                break;
+            }
+            let step = trimmer.step(core, with_copies)?;
+            balance.note_step(step);
+            there = there.saturating_sub(step.left);
+        }
+        // Copies that could not move may find room when views have gone.
+        balance.is_full.store(false, Ordering::Relaxed);
+    } else {
+        trimmer.finish(core)?;
+    }
+    let room = (levels.high + (levels.limit - levels.high) / 2).saturating_sub(there);
+    let sleep = Duration::from_micros(room * 1000 / FASTEST_PAGES_PER_MS / 2);
+    Ok(sleep
+        .max(took * 4)
+        .clamp(Duration::from_millis(1), LONGEST_SLEEP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_lie_below_the_share_and_the_slack_above_it() {
+        for ram in [64, 256, 1024, 16_384, 1 << 20] {
+            let levels = Levels::of(ram);
+            assert!(0 < levels.copies && levels.copies < levels.low, "{ram}");
+            assert!(levels.low < levels.high && levels.high < ram, "{ram}");
+            assert!(levels.limit <= ram * 2 && levels.limit <= ram + SLACK_MAX);
+        }
+    }
+}

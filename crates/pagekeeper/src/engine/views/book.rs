@@ -1,0 +1,237 @@
+//! Every view of an engine, and the changes to one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pagekeeper_model::Change;
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::map::Access;
+use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
+
+use super::kernel::{self, named};
+use super::look;
+use super::modes::{Mode, Modes};
+use super::slots::{SlotRun, Slots};
+use super::source::Source;
+use crate::error::EngineError;
+
+/// One view.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) range: PageRange,
+    pub(super) source: Arc<Source>,
+    /// Where in the file its first page lies.
+    pub(super) offset: u64,
+    pub(super) modes: Modes,
+    /// Pages that may be copied, with room promised.
+    pub(super) promised: PageCount,
+    /// Copied pages that moved out: page → slot, mapped there.
+    pub(super) moved: BTreeMap<PageNumber, u64>,
+    /// The next page that trimming looks at, counted from the first.
+    pub(super) hand: u64,
+}
+
+/// The views of an engine, by first page, and the slots of their copied pages.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) views: BTreeMap<PageNumber, View>,
+    pub(super) slots: Slots,
+    /// The view that trimming looks at.
+    pub(super) clock: PageNumber,
+    /// Pages of RAM for all views.
+    pub(super) ram: u64,
+}
+
+impl Book {
+    pub(super) fn new(slots: Slots, ram: u64) -> Self {
+        Self {
+            views: BTreeMap::new(),
+            slots,
+            clock: PageNumber::new(0),
+            ram,
+        }
+    }
+
+    /// The view that holds `page`.
+    pub(super) fn at(&self, page: PageNumber) -> Option<&View> {
+        let (_, view) = self.views.range(..=page).next_back()?;
+        view.range.contains(page).then_some(view)
+    }
+
+    pub(super) fn at_mut(&mut self, page: PageNumber) -> Option<&mut View> {
+        let (_, view) = self.views.range_mut(..=page).next_back()?;
+        view.range.contains(page).then_some(view)
+    }
+
+    /// Maps a new view at a free place of an arena.
+    pub(super) fn map(
+        &mut self,
+        range: PageRange,
+        (source, offset): (Arc<Source>, u64),
+        mode: Mode,
+    ) -> Result<(), EngineError> {
+        let promised = if mode.is_private {
+            range.count()
+        } else {
+            PageCount::ZERO
+        };
+        self.slots.promise(promised)?;
+        let descriptor = source.descriptor().map_err(named("fstat"));
+        let mapped = descriptor.and_then(|file| {
+            kernel::map_file(range, (file, offset), mode.access(), mode.is_private)
+        });
+        if let Err(error) = mapped {
+            let _ = kernel::clear(range);
+            self.slots.release(promised);
+            return Err(error);
+        }
+        let view = View {
+            range,
+            source,
+            offset,
+            modes: Modes::uniform(range, mode),
+            promised,
+            moved: BTreeMap::new(),
+            hand: 0,
+        };
+        self.views.insert(range.start(), view);
+        Ok(())
+    }
+
+    /// Takes a view out of the address space.
+    pub(super) fn unmap(&mut self, range: PageRange) {
+        let Some(view) = self.views.remove(&range.start()) else {
+            return;
+        };
+        // Refused only at the mapping limit, which this cannot raise by more than one: the pages are fenced then.
+        if kernel::clear(view.range).is_err() {
+            let _ = kernel::protect(view.range, Access::NONE);
+        }
+        for slot in view.moved.into_values() {
+            self.slots.give_back(SlotRun {
+                first: slot,
+                count: 1,
+            });
+        }
+        self.slots.release(view.promised);
+    }
+
+    /// Carries out a change of state of pages of one view; what was done is undone when it fails.
+    pub(super) fn change(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        for (done, change) in changes.iter().enumerate() {
+            if let Err(error) = self.change_one(change) {
+                for done in changes[..=done].iter().rev() {
+                    let back = Change {
+                        before: done.after,
+                        after: done.before,
+                        ..*done
+                    };
+                    // Towards what was there already; a refusal leaves a page less accessible than it may be.
+                    let _ = self.change_one(&back);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn change_one(&mut self, change: &Change) -> Result<(), EngineError> {
+        let Some(view) = self.views.range_mut(..=change.range.start()).next_back() else {
+            return Ok(());
+        };
+        let view = view.1;
+        if !change.before.is_committed() && change.after.is_committed() {
+            let pages = view.pages_of_source(change.range);
+            view.source.commit(pages).map_err(no_room)?;
+        }
+        for (run, mode) in view.modes.inside(change.range) {
+            let next = mode.under(change.after.protection());
+            if next.is_private && !mode.is_private {
+                let promise = run
+                    .count()
+                    .min(view.range.count().saturating_sub(view.promised));
+                self.slots.promise(promise)?;
+                view.promised += promise;
+                view.remap(run, next)?;
+            } else if next.is_private && next.wants_shared_writes() {
+                view.share_again(run, next)?;
+            } else {
+                kernel::protect(run, next.access()).map_err(named("mprotect"))?;
+                view.modes.set(run, next);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Room on the disk for a commit.
+fn no_room(errno: Errno) -> EngineError {
+    EngineError::PageFileSpace(format!("a section could not be committed: {errno}"))
+}
+
+impl View {
+    /// Pages of the view as pages of its section, counted from the section's first.
+    pub(super) fn pages_of_source(&self, range: PageRange) -> PageRange {
+        let first = (self.offset - self.source.data_offset()) / PAGE_SIZE as u64;
+        let start = first + range.start().since(self.range.start()).get();
+        PageRange::new(PageNumber::new(start), range.count())
+    }
+
+    /// The same the other way round.
+    pub(super) fn pages_of_view(&self, range: PageRange) -> PageRange {
+        let first = (self.offset - self.source.data_offset()) / PAGE_SIZE as u64;
+        let start = PageCount::new(range.start().get() - first);
+        PageRange::new(self.range.start().plus(start), range.count())
+    }
+
+    /// Where in the file a page lies.
+    pub(super) fn offset_of(&self, page: PageNumber) -> u64 {
+        self.offset + page.since(self.range.start()).bytes().get()
+    }
+
+    /// Maps pages anew, shared or private, with nothing copied.
+    fn remap(&mut self, run: PageRange, mode: Mode) -> Result<(), EngineError> {
+        let file = self.source.descriptor().map_err(named("fstat"))?;
+        let place = (file, self.offset_of(run.start()));
+        kernel::map_file(run, place, mode.access(), mode.is_private)?;
+        self.modes.set(run, mode);
+        Ok(())
+    }
+
+    /// Private pages are to be written by all again. Those that were copied stay copies.
+    fn share_again(&mut self, run: PageRange, mode: Mode) -> Result<(), EngineError> {
+        // From here on nobody copies another page: a writer faults and comes back when this is done.
+        kernel::protect(run, Access::READ).map_err(named("mprotect"))?;
+        let copied = self.copied(run).map_err(named("pagemap"))?;
+        for part in look::without(run, &copied) {
+            let shared = Mode {
+                is_private: false,
+                ..mode
+            };
+            self.remap(part, shared)?;
+        }
+        for part in copied {
+            kernel::protect(part, mode.access()).map_err(named("mprotect"))?;
+            self.modes.set(part, mode);
+        }
+        Ok(())
+    }
+
+    /// The pages of `range` that were copied, in RAM or moved out, as runs, upwards.
+    pub(super) fn copied(&self, range: PageRange) -> Result<Vec<PageRange>, Errno> {
+        let mut runs = Vec::new();
+        for (run, mode) in self.modes.inside(range) {
+            if mode.is_private {
+                runs.extend(look::copied(run)?);
+            }
+        }
+        let moved = self.moved.range(range.start()..range.end());
+        runs.extend(moved.map(|(page, _)| PageRange::new(*page, PageCount::ONE)));
+        runs.sort_by_key(|run| run.start());
+        let mut joined = Vec::new();
+        for run in runs {
+            look::join(&mut joined, run);
+        }
+        Ok(joined)
+    }
+}
