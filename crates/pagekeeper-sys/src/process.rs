@@ -2,6 +2,7 @@
 //!
 //! Everything here is open to everybody but [`Transfers`] and [`command_line`], which follow the rules of debuggers.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::fs::{Dir, Mode, OFlags};
@@ -43,6 +44,8 @@ pub struct Identity {
     pub minor_faults: u64,
     /// Major faults of all its threads.
     pub major_faults: u64,
+    /// Its number in its own process namespace.
+    pub inner_pid: u32,
     /// One letter: `R` runs, `S` sleeps, `T` stopped, `t` stopped by a debugger, `Z` ended and not waited for.
     pub state: char,
 }
@@ -57,6 +60,7 @@ impl Identity {
         let mut identity = Self::parse_stat(&stat).ok_or(Errno::INVAL)?;
         let status = read_file(format!("/proc/{pid}/status"))?;
         identity.user = effective_user(&status).ok_or(Errno::INVAL)?;
+        identity.inner_pid = inner_pid(&status).unwrap_or(pid);
         Ok(identity)
     }
 
@@ -70,6 +74,7 @@ impl Identity {
         Some(Self {
             name: name.to_owned(),
             user: 0,
+            inner_pid: 0,
             started: number(22)?,
             minor_faults: number(10)?,
             major_faults: number(12)?,
@@ -91,6 +96,14 @@ impl Identity {
 fn effective_user(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The last number of `NSpid:`, where the kernel says it.
+fn inner_pid(status: &str) -> Option<u32> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
 /// Bytes that a process had moved between memory and disks: `/proc/PID/io`.
@@ -130,13 +143,32 @@ pub fn command_line(pid: u32) -> Result<String, Errno> {
     Ok(text.trim_end_matches('\0').replace('\0', " "))
 }
 
-/// The open descriptors of a process that lead to something whose name begins with `prefix`, as paths to open.
+/// The open descriptors of a process that lead to something whose name begins with `prefix`, as paths to open. Those that the
+/// process closed and that are kept for it (see [`crate::descriptor`]) are found as well.
 ///
 /// # Errors
 /// `EACCES` for somebody else's process, `ENOENT` when it is gone.
 pub fn descriptors_of(pid: u32, prefix: &str) -> Result<Vec<PathBuf>, Errno> {
+    let found = descriptors_in(format!("/proc/{pid}/fd"), prefix)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let folder = format!("/proc/{pid}/task");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
-    let path = format!("/proc/{pid}/fd");
+    let threads = retry(|| rustix::fs::open(folder.as_str(), flags, Mode::empty()))?;
+    for entry in Dir::new(threads)?.filter_map(Result::ok) {
+        let thread = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        let is_keeper = read_file(format!("{thread}/comm"))
+            .is_ok_and(|name| name.trim_end() == crate::descriptor::KEEPER_NAME);
+        if is_keeper {
+            return descriptors_in(format!("{thread}/fd"), prefix);
+        }
+    }
+    Ok(found)
+}
+
+fn descriptors_in(path: String, prefix: &str) -> Result<Vec<PathBuf>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
     let folder = retry(|| rustix::fs::open(path.as_str(), flags, Mode::empty()))?;
     let mut found = Vec::new();
     for entry in Dir::read_from(&folder)? {
@@ -151,6 +183,32 @@ pub fn descriptors_of(pid: u32, prefix: &str) -> Result<Vec<PathBuf>, Errno> {
         }
     }
     Ok(found)
+}
+
+/// The own memory as a debugger sees it: whatever its protection, and an error instead of a signal where nothing is.
+#[derive(Debug)]
+pub struct OwnMemory(OwnedFd);
+
+impl OwnMemory {
+    /// Opens `/proc/self/mem`.
+    ///
+    /// # Errors
+    /// `ENOENT` without `/proc`.
+    pub fn open() -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        retry(|| rustix::fs::open("/proc/self/mem", flags, Mode::empty())).map(Self)
+    }
+
+    /// Reads bytes from `address` on.
+    ///
+    /// # Errors
+    /// `EIO` where they, or some of them, cannot be read.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        match retry(|| rustix::io::pread(&self.0, &mut *bytes, address))? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(Errno::IO),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +236,18 @@ mod tests {
         assert_eq!(identity.started, 2200);
         assert_eq!(Identity::parse_stat("17 (cut"), None);
         assert_eq!(Identity::parse_stat("17 (cut) R 1"), None);
+    }
+
+    #[test]
+    fn own_memory_is_read_and_what_is_none_is_refused() {
+        let text = *b"some bytes";
+        let memory = OwnMemory::open().unwrap();
+        let mut bytes = [0; 10];
+        memory
+            .read(text.as_ptr().expose_provenance() as u64, &mut bytes)
+            .unwrap();
+        assert_eq!(bytes, text);
+        assert!(memory.read(0x10, &mut bytes).is_err());
     }
 
     #[test]

@@ -161,8 +161,13 @@ pub fn wait_shared(word: &AtomicU32, value: u32, timeout: Option<Duration>) {
 /// Moves a word of a shared file on and wakes everybody, in all processes, who waits for it. Returns the new value.
 pub fn advance_shared(word: &AtomicU32) -> u32 {
     let value = word.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-    let _ = futex::wake(word, Flags::empty(), i32::MAX as u32);
+    wake_shared(word);
     value
+}
+
+/// Wakes everybody, in all processes, who waits for a word of a shared file.
+pub fn wake_shared(word: &AtomicU32) {
+    let _ = futex::wake(word, Flags::empty(), i32::MAX as u32);
 }
 
 #[cfg(test)]

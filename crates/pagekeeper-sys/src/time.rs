@@ -27,6 +27,12 @@ pub fn pause(length: Duration) {
     }
 }
 
+/// Processor time that the calling thread has used.
+pub fn thread_processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

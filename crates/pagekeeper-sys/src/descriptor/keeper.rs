@@ -161,7 +161,7 @@ fn start(process: i32) -> Result<Keeper, Errno> {
     // The new thread inherits the mask and never changes it.
     let blocked = SignalsBlocked::new();
     let spawned = std::thread::Builder::new()
-        .name("pagekeeper-fds".into())
+        .name(super::KEEPER_NAME.into())
         .stack_size(STACK_BYTES)
         .spawn(move || run(process, sender));
     drop(blocked);

@@ -40,6 +40,9 @@ use crate::Errno;
 use crate::lock::FutexLock;
 use crate::raw;
 
+/// What the keeper's thread is called.
+pub const KEEPER_NAME: &str = "pagekeeper-fds";
+
 /// How many descriptors one process can keep.
 pub const MAXIMUM_KEPT: usize = 256;
 

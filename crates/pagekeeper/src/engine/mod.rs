@@ -19,7 +19,7 @@
 //! changes at once, but any number of faults at any time.
 
 use pagekeeper_model::Protection;
-use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
+use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use crate::error::EngineError;
 use crate::statistics::EngineStatistics;
@@ -110,6 +110,22 @@ pub enum Residence {
     Lost,
 }
 
+/// Reads a page through the mapping, as a debugger does: whatever its protection, and without a signal where nothing is.
+pub(crate) type ReadMapping<'read> = &'read dyn Fn(PageNumber, &mut [u8; PAGE_SIZE]) -> bool;
+
+/// What looking at a page's bytes from outside gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peeked {
+    /// They are there.
+    Done,
+    /// The page has no memory.
+    NotCommitted,
+    /// Its contents could not be brought back.
+    Lost,
+    /// The kernel does not give them out.
+    Unreadable,
+}
+
 /// What every engine does. See the module text for who holds which lock.
 pub(crate) trait Engine: Send + Sync {
     /// Which one it is.
@@ -162,6 +178,19 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Where each page of `range` is, in runs, upwards. The answer may be out of date at once.
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence));
+
+    /// The bytes of a committed page, wherever they are, with as little change as possible. Without the space lock.
+    fn peek(
+        &self,
+        page: PageNumber,
+        into: &mut [u8; PAGE_SIZE],
+        mapping: ReadMapping<'_>,
+    ) -> Peeked {
+        match mapping(page, into) {
+            true => Peeked::Done,
+            false => Peeked::Unreadable,
+        }
+    }
 
     /// Whether the engine can still tell right from wrong, or why not (first failed write-back, lost descriptor).
     fn health(&self) -> Result<(), EngineError>;

@@ -21,7 +21,8 @@ const SCAN_PAGES: u64 = 1 << 18;
 /// Words read at once where the kernel cannot scan.
 const WORDS: usize = 4096;
 
-/// Opens what tells which pages of a process are in memory.
+/// What tells which pages of a process are in memory.
+#[derive(Debug)]
 pub(super) enum Pages {
     Scan(Scan),
     Words(Entries),
@@ -55,6 +56,9 @@ pub(super) fn regions(pid: u32, ours: &[PageRange]) -> Result<Vec<Region>, Errno
             region.kind = kind_of(mapping, line);
             region.shared = line.shared;
             region.name = line.name.to_text();
+            if line.has_file() {
+                region.file_offset = line.offset + (region.base - line.range.address());
+            }
             regions.push(region);
         }
     }

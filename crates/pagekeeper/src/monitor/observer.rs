@@ -1,19 +1,31 @@
 //! Looking at one process again and again.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use pagekeeper_sys::process::{self, Identity, Transfers};
+use pagekeeper_sys::process::{self, Identity};
 use pagekeeper_sys::procmap::{Maps, Residence};
+use pagekeeper_sys::time::thread_processor_time;
 use pagekeeper_units::PAGE_SIZE;
 
 use super::error::MonitorError;
 use super::kernel_view::{self, InMemory, Pages};
-use super::region::Region;
-use super::snapshot::{Snapshot, Source, Totals};
+use super::live::ask::LiveSource;
+use super::live::collect;
+use super::live::record::LiveRegions;
+use super::page_info::{PageInfo, free_at, from_page, residence_name};
+use super::region::{Region, RegionUse};
+use super::snapshot::{Snapshot, Source};
+use super::sums::{add_told, count_activity, now_ms, place_code, sum_up, totals_of};
 use crate::statistics::Exactness;
 
-/// Of the time, the part that looking at regions may take: a twentieth. Larger processes are looked at less often.
-const REST: u32 = 19;
+/// Of a processor, the part that looking at regions may take: a twentieth. Larger processes are looked at less often.
+const REST: u32 = 20;
+
+/// Regions that are so old are said to be.
+const NOTABLE_AGE_MS: u64 = 2000;
+
+/// How often it is looked whether a process has begun to use Pagekeeper: at first at once, then in every so many looks.
+const LOOK_FOR_LIVE: u32 = 10;
 
 /// Looks at one process. Needs the rights of a debugger that only reads: the same user, or root.
 ///
@@ -24,30 +36,39 @@ const REST: u32 = 19;
 /// assert!(snapshot.totals.working_set_bytes > 0);
 /// # Ok::<(), pagekeeper::monitor::MonitorError>(())
 /// ```
+#[derive(Debug)]
 pub struct Observer {
     pid: u32,
     started: u64,
     command: String,
+    teller: Teller,
+    looks: u32,
     /// `None` where the kernel does not say which pages are in memory.
     pages: Option<Pages>,
     seen: Option<Seen>,
 }
 
-/// The kernel's regions as they were seen last.
+/// Who tells of the memory that Pagekeeper manages.
+#[derive(Debug)]
+enum Teller {
+    /// Nobody: there is none, as far as is known.
+    Nobody,
+    /// The process, when it is asked.
+    Process(LiveSource),
+    /// It is this process.
+    Own,
+}
+
+/// Regions as they were seen last.
+#[derive(Debug)]
 struct Seen {
     regions: Vec<Region>,
     in_memory: InMemory,
-    /// When the look began, and how long it took.
+    /// When the process listed its own, in milliseconds since 1970.
+    taken_at_ms: u64,
+    /// When the look ended, and how much of a processor it took.
     at: Instant,
     took: Duration,
-}
-
-impl core::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Observer")
-            .field("pid", &self.pid)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Observer {
@@ -65,10 +86,16 @@ impl Observer {
         if maps.next_region().map_err(refused("its map"))?.is_none() {
             return Err(MonitorError::NoMemory { pid });
         }
+        let teller = match pid == std::process::id() {
+            true => Teller::Own,
+            false => LiveSource::of(&identity, pid)?.map_or(Teller::Nobody, Teller::Process),
+        };
         Ok(Self {
             pid,
             started: identity.started,
             command: process::command_line(pid).unwrap_or_default(),
+            teller,
+            looks: 0,
             pages: Pages::of(pid).ok(),
             seen: None,
         })
@@ -84,20 +111,21 @@ impl Observer {
     /// # Errors
     /// [`MonitorError::Exited`], and what [`Observer::of`] gives.
     pub fn snapshot(&mut self) -> Result<Snapshot, MonitorError> {
-        let mut snapshot = self.figures()?;
-        self.look_at_regions()?;
+        let (mut snapshot, live) = self.look(true)?;
+        self.look_at_regions(live)?;
         let Some(seen) = &self.seen else {
             return Ok(snapshot);
         };
         snapshot.regions.clone_from(&seen.regions);
         let in_memory = self.pages.as_ref().map(|_| seen.in_memory);
         sum_up(&mut snapshot.totals, &snapshot.regions, in_memory);
-        let age = seen.at.elapsed();
-        if age > Duration::from_secs(1) {
+        snapshot.age_ms = snapshot
+            .age_ms
+            .max(now_ms().saturating_sub(seen.taken_at_ms));
+        if snapshot.age_ms >= NOTABLE_AGE_MS {
             snapshot.notes.push(format!(
-                "regions are {} s old: looking at them takes {} ms, so it is done less often",
-                age.as_secs(),
-                seen.took.as_millis()
+                "regions are {} s old: looking at all pages takes long, so it is done less often",
+                snapshot.age_ms / 1000
             ));
         }
         if self.pages.is_none() {
@@ -105,6 +133,19 @@ impl Observer {
                 "which pages are in memory is not known: the kernel does not open this process's page map"
                     .to_owned(),
             );
+        }
+        if snapshot
+            .regions
+            .iter()
+            .any(|region| region.usage == RegionUse::Merged)
+        {
+            snapshot.notes.push(
+                "there are so many regions that neighbours are shown as one; sums are right all the same"
+                    .to_owned(),
+            );
+        }
+        for site in &mut snapshot.fault_sites {
+            place_code(site, &snapshot.regions);
         }
         Ok(snapshot)
     }
@@ -114,6 +155,60 @@ impl Observer {
     /// # Errors
     /// As [`Observer::snapshot`].
     pub fn figures(&mut self) -> Result<Snapshot, MonitorError> {
+        self.look(false).map(|(snapshot, _)| snapshot)
+    }
+
+    /// What lies at an address, and where its page is.
+    ///
+    /// # Errors
+    /// As [`Observer::snapshot`]; [`MonitorError::Silent`] when the process is stopped.
+    pub fn page_at(&mut self, address: u64) -> Result<PageInfo, MonitorError> {
+        if let Teller::Process(live) = &mut self.teller
+            && let Some(found) = live.find(address)?
+        {
+            return Ok(PageInfo {
+                free_bytes: if found.region.is_none() {
+                    found.free.1
+                } else {
+                    0
+                },
+                region: found.region,
+                page: found.residence.map_or("", residence_name).to_owned(),
+            });
+        }
+        let snapshot = self.snapshot()?;
+        Ok(match snapshot.region_at(address) {
+            Some(region) => from_page(region, address, self.pages.as_ref()),
+            None => free_at(&snapshot, address),
+        })
+    }
+
+    /// Bytes of the process from `address` on, wherever they are: of a process that uses Pagekeeper also pages that are out.
+    ///
+    /// # Errors
+    /// [`MonitorError::Unreadable`] with the first address that cannot be read; [`MonitorError::NotPagekeeper`]: other
+    /// processes are read with a debugger; as [`Observer::snapshot`].
+    pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MonitorError> {
+        let Teller::Process(live) = &mut self.teller else {
+            return Err(MonitorError::NotPagekeeper { pid: self.pid });
+        };
+        let mut page = [0_u8; PAGE_SIZE];
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address.saturating_add(done as u64);
+            let skip = (at % PAGE_SIZE as u64) as usize;
+            live.read_page(at - skip as u64, &mut page)?;
+            let count = (PAGE_SIZE - skip).min(bytes.len() - done);
+            bytes[done..done + count].copy_from_slice(&page[skip..skip + count]);
+            done += count;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        with_regions: bool,
+    ) -> Result<(Snapshot, Option<LiveRegions>), MonitorError> {
         let pid = self.pid;
         let refused = |what| move |errno| MonitorError::refused(pid, what, errno);
         let identity = Identity::of(pid).map_err(refused("its status"))?;
@@ -123,6 +218,14 @@ impl Observer {
         let sums = Residence::of(pid).map_err(refused("its status"))?;
         if sums.mapped_bytes == 0 {
             return Err(MonitorError::Exited { pid });
+        }
+        self.looks = self.looks.wrapping_add(1);
+        if matches!(self.teller, Teller::Nobody)
+            && self.looks > 1
+            && (self.looks < LOOK_FOR_LIVE || self.looks.is_multiple_of(LOOK_FOR_LIVE))
+            && let Some(live) = LiveSource::of(&identity, pid)?
+        {
+            self.teller = Teller::Process(live);
         }
         let mut snapshot = Snapshot {
             taken_at_ms: now_ms(),
@@ -140,110 +243,96 @@ impl Observer {
         if identity.is_stopped() {
             snapshot.notes.push("the process is stopped".to_owned());
         }
-        Ok(snapshot)
+        let live = match &mut self.teller {
+            Teller::Nobody => return Ok((snapshot, None)),
+            Teller::Own => {
+                let figures = collect::figures();
+                let regions = with_regions.then(collect::own_regions);
+                (figures, regions)
+            }
+            Teller::Process(live) => match live.figures(with_regions) {
+                Ok(told) => {
+                    if live.is_silent() && !identity.is_stopped() {
+                        let text = MonitorError::Silent { pid }.to_string();
+                        snapshot.notes.push(text);
+                    }
+                    told
+                }
+                // It was stopped before anybody looked: there is what the kernel shows.
+                Err(error @ MonitorError::Silent { .. }) => {
+                    snapshot.notes.push(error.to_string());
+                    return Ok((snapshot, None));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if !live.0.engines.is_empty() {
+            add_told(&mut snapshot, live.0);
+        }
+        Ok((snapshot, live.1))
     }
 
     /// Looks at the regions again, unless the last look was so long that it must not be repeated yet.
-    fn look_at_regions(&mut self) -> Result<(), MonitorError> {
+    fn look_at_regions(&mut self, live: Option<LiveRegions>) -> Result<(), MonitorError> {
         if let Some(seen) = &self.seen
-            && seen.at.elapsed() < seen.took * (REST + 1)
+            && seen.at.elapsed() < seen.took * REST
         {
             return Ok(());
         }
         let pid = self.pid;
         let refused = |what| move |errno| MonitorError::refused(pid, what, errno);
-        let at = Instant::now();
-        let mut regions = kernel_view::regions(pid, &[]).map_err(refused("its map"))?;
+        let (start, taken_at_ms) = (thread_processor_time(), now_ms());
+        let live = live.unwrap_or(LiveRegions {
+            taken_at_ms,
+            ..LiveRegions::default()
+        });
+        let mut regions = kernel_view::regions(pid, &live.arenas).map_err(refused("its map"))?;
         if regions.is_empty() {
             return Err(MonitorError::Exited { pid });
         }
-        let in_memory = match &self.pages {
+        let mut in_memory = match &self.pages {
             Some(pages) => {
                 kernel_view::fill_pages(pages, &mut regions).map_err(refused("its page map"))?
             }
             None => InMemory::default(),
         };
+        for region in &live.regions {
+            match region.shared {
+                true => in_memory.shared += region.pages.resident,
+                false => in_memory.private += region.pages.resident,
+            }
+        }
+        regions.extend(live.regions);
+        regions.sort_unstable_by_key(|region| region.base);
         self.seen = Some(Seen {
             regions,
             in_memory,
-            at,
-            took: at.elapsed(),
+            taken_at_ms: live.taken_at_ms,
+            at: Instant::now(),
+            took: thread_processor_time().saturating_sub(start),
         });
         Ok(())
     }
 }
 
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
-}
-
-/// What the kernel counted of a process.
-pub(super) fn count_activity(snapshot: &mut Snapshot, pid: u32, identity: &Identity) {
-    let transfers = Transfers::of(pid).unwrap_or_default();
-    let counters = &mut snapshot.counters;
-    counters.process_minor_faults = identity.minor_faults;
-    counters.process_major_faults = identity.major_faults;
-    counters.soft_faults = identity.minor_faults;
-    counters.hard_faults = identity.major_faults;
-    counters.bytes_in = transfers.read_bytes;
-    counters.bytes_out = transfers.written_bytes;
-}
-
-/// Sums without regions: what the kernel keeps. What is committed is estimated.
-pub(super) fn totals_of(sums: &Residence) -> Totals {
-    let private_bytes = sums.data_bytes + sums.stack_bytes;
-    Totals {
-        reserved_bytes: sums.mapped_bytes,
-        committed_bytes: private_bytes + sums.code_bytes,
-        private_bytes,
-        shared_bytes: sums.code_bytes,
-        working_set_bytes: sums.resident_bytes,
-        working_set_private_bytes: sums.anonymous_bytes,
-        working_set_shared_bytes: sums.file_bytes + sums.shared_bytes,
-        swapped_bytes: sums.swapped_bytes,
-        locked_bytes: sums.locked_bytes,
-        page_table_bytes: sums.page_table_bytes,
-        ..Totals::default()
-    }
-}
-
-/// Makes the first group of the totals the sum of the regions.
-pub(super) fn sum_up(totals: &mut Totals, regions: &[Region], in_memory: Option<InMemory>) {
-    let page = PAGE_SIZE as u64;
-    let mut sum = Totals::default();
-    for region in regions {
-        sum.reserved_bytes += region.size_bytes;
-        sum.committed_bytes += region.committed_bytes;
-        if region.shared || region.kind.is_file() {
-            sum.shared_bytes += region.committed_bytes;
-        } else {
-            sum.private_bytes += region.committed_bytes;
-        }
-        sum.working_set_bytes += region.pages.resident * page;
-        sum.modified_bytes += region.pages.modified * page;
-        sum.standby_bytes += region.pages.standby * page;
-        sum.compressed_bytes += region.pages.compressed * page;
-        sum.page_file_bytes += region.pages.page_file * page;
-        sum.swapped_bytes += region.pages.swapped * page;
-    }
-    totals.reserved_bytes = sum.reserved_bytes;
-    totals.committed_bytes = sum.committed_bytes;
-    totals.private_bytes = sum.private_bytes;
-    totals.shared_bytes = sum.shared_bytes;
-    let Some(in_memory) = in_memory else {
-        return;
-    };
-    totals.working_set_bytes = sum.working_set_bytes;
-    totals.working_set_private_bytes = in_memory.private * page;
-    totals.working_set_shared_bytes = in_memory.shared * page;
-    totals.modified_bytes = sum.modified_bytes;
-    totals.standby_bytes = sum.standby_bytes;
-    totals.compressed_bytes = sum.compressed_bytes;
-    totals.page_file_bytes = sum.page_file_bytes;
-    totals.swapped_bytes = sum.swapped_bytes;
+/// This process now, with its regions: what a program shows of itself. Windows: `QueryWorkingSet` and `GetProcessMemoryInfo`, with
+/// more to say. Costs what the number of regions and resident pages costs; fit to be called every second.
+///
+/// # Errors
+/// [`MonitorError`] without `/proc`.
+///
+/// ```
+/// use pagekeeper::{ByteCount, Protection, Space};
+/// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+/// let reservation = space.reserve(ByteCount::gib(1)).build()?;
+/// reservation.commit(0..1 << 20, Protection::READ_WRITE)?;
+/// let snapshot = pagekeeper::monitor::snapshot()?;
+/// let (reserved, committed, _) = snapshot.sum_of(pagekeeper::monitor::RegionKind::Managed);
+/// assert_eq!((reserved, committed), (1 << 30, 1 << 20));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn snapshot() -> Result<Snapshot, MonitorError> {
+    Observer::of(std::process::id())?.snapshot()
 }
 
 #[cfg(test)]

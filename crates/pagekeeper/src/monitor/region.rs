@@ -154,6 +154,9 @@ pub struct Region {
     pub engine: String,
     /// The file's path, or a name such as `[heap]`; empty without one.
     pub name: String,
+    /// Where in the file it begins, in bytes; 0 without a file.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub file_offset: u64,
     /// Bytes of it that are committed: all of a committed region, none of a reserved one.
     pub committed_bytes: u64,
     /// Where its committed pages are.

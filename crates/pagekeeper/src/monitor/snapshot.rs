@@ -21,7 +21,8 @@ pub enum Source {
 pub struct Snapshot {
     /// When, in milliseconds since 1970 (UTC).
     pub taken_at_ms: u64,
-    /// How old what the process said of itself is: more than a moment when it is stopped and cannot answer.
+    /// How old the oldest of it is. Looking at regions may take a fiftieth of the time of the process that is looked at, so very
+    /// large processes are looked at less often than they are asked; and one that is stopped shows what it said last.
     pub age_ms: u64,
     /// The process's number.
     pub pid: u32,

@@ -17,6 +17,7 @@
 //! | [`limits`], [`attributes`] | the working set: its limits, what it says of pages |
 //! | [`files`] | page files one by one, figures of the whole process |
 //! | [`views`] | views of sections: map, unmap, flush |
+//! | [`observe`] | what the monitor asks |
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
 //! | [`shares`] | how engines share one budget |
@@ -35,6 +36,7 @@ mod fork_contents;
 mod fork_copy;
 mod ledger;
 mod limits;
+pub(crate) mod observe;
 mod offer;
 mod page_runs;
 mod physical;
@@ -196,6 +198,7 @@ impl Space {
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert_with(HashMap::new)
             .insert(number, Arc::downgrade(&shared));
+        crate::monitor::start_live_source();
         if shared.settings.follow_control_group {
             // The first second counts as well.
             shared.follow_group(shared.settings.memory_group().as_ref());

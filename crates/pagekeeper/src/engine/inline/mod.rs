@@ -30,6 +30,7 @@
 //! | [`untouched`] | changes of pages that nobody touched yet, without a lock |
 //! | [`execution`] | the right to execute |
 //! | [`pin`] | pages held in memory for the kernel |
+//! | [`peek`] | the bytes of a page without bringing it in |
 //! | [`prefetch`] | pages brought in ahead of time |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
 
@@ -38,11 +39,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use pagekeeper_model::Protection;
 use pagekeeper_store::page_file::PageFiles;
 use pagekeeper_sys::signal;
-use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
+use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use self::arena::Arena;
 use self::working_set::{MINIMUM_RAM, Shape, WorkingSet};
-use super::{Change, Engine, EngineBudget, EngineKind, Residence};
+use super::{Change, Engine, EngineBudget, EngineKind, Peeked, ReadMapping, Residence};
 use crate::error::EngineError;
 use crate::registry::{self, Reading, Registered};
 use crate::statistics::EngineStatistics;
@@ -64,6 +65,7 @@ mod huge;
 mod in_place;
 mod out;
 mod patience;
+mod peek;
 pub(crate) mod pin;
 mod prefetch;
 mod repeat;
@@ -225,7 +227,25 @@ impl Engine for InlineEngine {
     }
 
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {
-        self.with_arena(range, |arena| change::residence(arena, range, visit));
+        // Whoever asks may not hold the space lock: the arena may have gone.
+        let reading = Reading::begin();
+        let arena = reading.find_inline(range.start());
+        if let Some(arena) = arena.filter(|arena| arena.range().covers(range)) {
+            change::residence(arena, range, visit);
+        }
+    }
+
+    fn peek(
+        &self,
+        page: PageNumber,
+        into: &mut [u8; PAGE_SIZE],
+        mapping: ReadMapping<'_>,
+    ) -> Peeked {
+        let reading = Reading::begin();
+        match reading.find_inline(page) {
+            Some(arena) => peek::peek(arena, page, into, mapping),
+            None => Peeked::NotCommitted,
+        }
     }
 
     fn health(&self) -> Result<(), EngineError> {

@@ -127,11 +127,14 @@ impl Core {
             cached: [0; PIECE_PAGES],
             is_clean: false,
         };
-        let _ = pagemap::residence(part, &mut view.cached[..count]);
-        if let Some(entries) = entries {
-            let _ = entries.read(part, &mut view.entries[..count]);
+        let is_known =
+            entries.is_some_and(|entries| entries.read(part, &mut view.entries[..count]).is_ok());
+        if is_known && view.entries[..count].iter().all(|entry| entry.is_present()) {
+            return view;
         }
+        let _ = pagemap::residence(part, &mut view.cached[..count]);
         if let Nature::File(place) = piece.nature
+            && view.cached.iter().any(|answer| answer & 1 != 0)
             && let Ok(file) = book.files.file(place)
             && let Ok(descriptor) = file.descriptor()
         {

@@ -1,0 +1,177 @@
+//! The thread that answers readers.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pagekeeper_sys::descriptor::KeptDescriptor;
+use pagekeeper_sys::lock::SignalsBlocked;
+use pagekeeper_sys::shared_file::{OwnedFile, wait_shared, wake_shared};
+use pagekeeper_sys::time::thread_processor_time;
+
+use super::super::sums::now_ms;
+use super::layout::{self, word};
+use super::{collect, record, requests};
+
+/// Of a processor, the part that answering may take: a fiftieth. What takes longer is done less often, and readers get what was
+/// written last.
+const REST: u32 = 50;
+/// Answers that are so quick are always fresh.
+const QUICK: Duration = Duration::from_millis(1);
+/// Regions that nobody asked for in this time are forgotten, with the RAM that they use.
+const IDLE: Duration = Duration::from_secs(30);
+/// Stack of the thread in bytes.
+const STACK_BYTES: usize = 256 << 10;
+
+/// The mark of the process that has a publisher.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Starts telling, once in a process. Where it cannot be done, others see what `/proc` shows.
+pub(crate) fn start() {
+    let mark = crate::fork::process_mark();
+    let before = STARTED.load(Ordering::Relaxed);
+    if before == mark
+        || STARTED
+            .compare_exchange(before, mark, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    let Ok((file, descriptor)) = OwnedFile::create(layout::NAME, layout::PAGES) else {
+        return;
+    };
+    let words = file.words();
+    words[word::VERSION].store(layout::VERSION, Ordering::Relaxed);
+    words[word::OWNER].store(std::process::id(), Ordering::Relaxed);
+    words[word::MAGIC].store(layout::MAGIC, Ordering::Release);
+    let _blocked = SignalsBlocked::new();
+    let thread = std::thread::Builder::new()
+        .name("pk-live".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || Publisher::new(file).run());
+    if thread.is_ok() {
+        // It stays open for the rest of the process's life, out of the program's way.
+        match KeptDescriptor::keep(descriptor) {
+            Ok(kept) => core::mem::forget(kept),
+            Err(errno) => tracing::debug!(%errno, "nobody can look into this process"),
+        }
+    }
+}
+
+struct Publisher {
+    file: OwnedFile,
+    figures: Work,
+    regions: Work,
+    has_regions: bool,
+}
+
+/// Something that is written down again and again.
+#[derive(Default)]
+struct Work {
+    /// When it was last done, and how much processor time that took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Work {
+    /// Whether enough time has passed since the last time.
+    fn is_due(&self) -> bool {
+        self.last
+            .is_none_or(|(end, took)| took < QUICK || end.elapsed() > took * REST)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.last.is_some_and(|(end, _)| end.elapsed() > IDLE)
+    }
+
+    /// It is done; `start` is what the thread had used of the processor before.
+    fn done(&mut self, start: Duration) {
+        let took = thread_processor_time().saturating_sub(start);
+        self.last = Some((Instant::now(), took));
+    }
+}
+
+impl Publisher {
+    fn new(file: OwnedFile) -> Self {
+        Self {
+            file,
+            figures: Work::default(),
+            regions: Work::default(),
+            has_regions: false,
+        }
+    }
+
+    /// For ever. All signals are blocked, so nothing here touches paged memory.
+    fn run(mut self) {
+        let mut answered = 0;
+        loop {
+            let ticket = self.file.words()[word::TICKET].load(Ordering::Acquire);
+            if ticket == answered {
+                let timeout = self.has_regions.then_some(IDLE);
+                wait_shared(&self.file.words()[word::TICKET], ticket, timeout);
+                self.forget_regions();
+                continue;
+            }
+            self.answer();
+            answered = ticket;
+            let words = self.file.words();
+            words[word::ANSWERED].store(ticket, Ordering::Release);
+            wake_shared(&words[word::ANSWERED]);
+        }
+    }
+
+    fn answer(&mut self) {
+        let wanted = self.file.words()[word::WANTED].swap(0, Ordering::AcqRel);
+        if wanted & layout::ONE_PAGE != 0 {
+            requests::answer(&self.file);
+        }
+        let figures = (wanted & layout::FIGURES != 0 && self.figures.is_due()).then(|| {
+            let start = thread_processor_time();
+            let bytes = collect::figures().encode();
+            self.figures.done(start);
+            bytes
+        });
+        let regions = (wanted & layout::REGIONS != 0 && self.regions.is_due()).then(|| {
+            let (start, taken_at_ms) = (thread_processor_time(), now_ms());
+            let listed = collect::regions();
+            let took_ms = now_ms().saturating_sub(taken_at_ms);
+            let bytes =
+                record::encode_regions(taken_at_ms, took_ms, &listed.regions, &listed.arenas);
+            self.regions.done(start);
+            bytes
+        });
+        if figures.is_some() || regions.is_some() {
+            self.write(figures.as_deref(), regions.as_deref());
+        }
+    }
+
+    /// Replaces what readers see. They notice when they read meanwhile, and read again.
+    fn write(&mut self, figures: Option<&[u8]>, regions: Option<&[u8]>) {
+        let words = self.file.words();
+        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+        core::sync::atomic::fence(Ordering::SeqCst);
+        // Both fit: their counts are limited, and notes that are longer are no use to anybody.
+        if let Some(bytes) = figures.filter(|bytes| bytes.len() <= layout::FIGURES_ROOM) {
+            self.file.write(layout::FIGURES_AT, bytes);
+            words[word::FIGURE_BYTES].store(bytes.len() as u32, Ordering::Relaxed);
+        }
+        if let Some(bytes) = regions.filter(|bytes| bytes.len() <= layout::REGIONS_ROOM) {
+            self.file.write(layout::REGIONS_AT, bytes);
+            words[word::REGION_BYTES].store(bytes.len() as u32, Ordering::Relaxed);
+            self.has_regions = true;
+        }
+        core::sync::atomic::fence(Ordering::SeqCst);
+        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn forget_regions(&mut self) {
+        if !self.has_regions || !self.regions.is_idle() {
+            return;
+        }
+        let words = self.file.words();
+        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+        words[word::REGION_BYTES].store(0, Ordering::Relaxed);
+        // Where the kernel does not take it back, it is used again for the next answer.
+        let _ = self.file.release_from(layout::REGIONS_AT);
+        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+        self.has_regions = false;
+    }
+}
