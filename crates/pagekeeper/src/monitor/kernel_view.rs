@@ -323,23 +323,23 @@ mod tests {
             println!("skipped, because the page map is closed to this process");
             return;
         };
-        let mut sums = Vec::new();
-        for pages in [scan, words] {
+        let look = |pages: &Pages| {
             let mut all = regions(pid, &[]).unwrap();
             let only = all
                 .iter()
                 .position(|region| region.base <= address && address < region.end())
                 .unwrap();
-            let found = fill_pages(&pages, &mut all[only..=only]).unwrap();
-            let region = &all[only];
+            let found = fill_pages(pages, &mut all[only..=only]).unwrap();
+            let region = all.swap_remove(only);
             assert_eq!(found.private + found.shared, region.pages.resident);
             assert_eq!(region.kind, RegionKind::Private);
             assert_eq!(region.pages.total() << 12, region.committed_bytes);
             assert!(region.pages.resident >= (64 << 20) >> 12);
             assert_eq!(region.heat.len(), super::super::HEAT_CELLS);
-            sums.push((region.base, region.pages.resident, region.heat.clone()));
-        }
-        assert_eq!(sums[0], sums[1]);
+            region
+        };
+        // Other tests of this process may map something beside it between two looks.
+        assert!((0..50).any(|_| look(&scan) == look(&words)));
         drop(memory);
     }
 
