@@ -263,7 +263,12 @@ pub(in super::super) struct RegionRecord {
     pub(super) cells: u8,
 }
 
-const ENGINES: [EngineKind; 4] = [EngineKind::Mapped, EngineKind::Inline, EngineKind::Resident];
+const ENGINES: [EngineKind; 4] = [
+    EngineKind::Mapped,
+    EngineKind::Inline,
+    EngineKind::Resident,
+    EngineKind::Views,
+];
 const USES: [RegionUse; 3] = [RegionUse::Reserved, RegionUse::Committed, RegionUse::Merged];
 
 impl RegionRecord {
