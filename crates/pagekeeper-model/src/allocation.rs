@@ -122,7 +122,9 @@ impl Allocation {
                 protection.check_private()?;
                 protection
             }
-            AllocationKind::ImageView => protection.check_view(self.protection)?.copied_on_write(),
+            AllocationKind::ImageView => {
+                protection.copied_on_write().check_view(self.protection)?
+            }
             AllocationKind::MemoryView | AllocationKind::FileView => {
                 protection.check_view(self.protection)?
             }

@@ -116,6 +116,8 @@ BOOL WINAPI GetPerformanceInfo(PPERFORMANCE_INFORMATION pPerformanceInformation,
 BOOL WINAPI EmptyWorkingSet(HANDLE hProcess);
 BOOL WINAPI QueryWorkingSet(HANDLE hProcess, PVOID pv, DWORD cb);
 BOOL WINAPI QueryWorkingSetEx(HANDLE hProcess, PVOID pv, DWORD cb);
+DWORD WINAPI GetMappedFileNameA(HANDLE hProcess, LPVOID lpv, LPSTR lpFilename, DWORD nSize);
+DWORD WINAPI GetMappedFileNameW(HANDLE hProcess, LPVOID lpv, LPWSTR lpFilename, DWORD nSize);
 BOOL WINAPI EnumPageFilesA(PENUM_PAGE_FILE_CALLBACKA pCallBackRoutine, LPVOID pContext);
 BOOL WINAPI EnumPageFilesW(PENUM_PAGE_FILE_CALLBACKW pCallBackRoutine, LPVOID pContext);
 
@@ -125,15 +127,19 @@ BOOL WINAPI EnumPageFilesW(PENUM_PAGE_FILE_CALLBACKW pCallBackRoutine, LPVOID pC
 #define K32EmptyWorkingSet EmptyWorkingSet
 #define K32QueryWorkingSet QueryWorkingSet
 #define K32QueryWorkingSetEx QueryWorkingSetEx
+#define K32GetMappedFileNameA GetMappedFileNameA
+#define K32GetMappedFileNameW GetMappedFileNameW
 #define K32EnumPageFilesA EnumPageFilesA
 #define K32EnumPageFilesW EnumPageFilesW
 
 #ifdef UNICODE
 #define PENUM_PAGE_FILE_CALLBACK PENUM_PAGE_FILE_CALLBACKW
 #define EnumPageFiles EnumPageFilesW
+#define GetMappedFileName GetMappedFileNameW
 #else
 #define PENUM_PAGE_FILE_CALLBACK PENUM_PAGE_FILE_CALLBACKA
 #define EnumPageFiles EnumPageFilesA
+#define GetMappedFileName GetMappedFileNameA
 #endif
 
 #ifdef __cplusplus

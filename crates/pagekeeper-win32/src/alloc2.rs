@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use pagekeeper::{AddressLimits, ByteCount};
+use pagekeeper::{AddressLimits, ByteCount, FreeRequest};
 
 use crate::alloc::Request;
 use crate::constants::{
@@ -18,7 +18,7 @@ use crate::errors::Code;
 use crate::last_error::or;
 use crate::system_info::{GRANULARITY, HIGHEST_ADDRESS};
 use crate::types::{HANDLE, MEM_ADDRESS_REQUIREMENTS, MEM_EXTENDED_PARAMETER, SIZE_T, ULONG};
-use crate::{memory, process};
+use crate::{memory, process, space};
 
 const BAD: Code = Code(ERROR_INVALID_PARAMETER);
 /// The type of a parameter is a byte; the other bits are reserved.
@@ -38,7 +38,7 @@ pub extern "C" fn VirtualAlloc2(
     parameters: *mut MEM_EXTENDED_PARAMETER,
     count: ULONG,
 ) -> *mut c_void {
-    let result = limits(parameters, count).and_then(|limits| {
+    let result = limits(parameters, count, What::Memory).and_then(|limits| {
         let request = Request::with_placeholders(address, size, kind, protection)?;
         // MEM_COMMIT alone with no address reserves too, but not where requirements say.
         if limits.is_some() && (request.has_address() || kind & MEM_RESERVE == 0) {
@@ -52,11 +52,21 @@ pub extern "C" fn VirtualAlloc2(
     or(result, ptr::null_mut())
 }
 
+/// What an address is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Memory of one's own, with any alignment from 64 KiB on.
+    Memory,
+    /// A view, which may not ask for an alignment.
+    View,
+}
+
 /// What the parameters say about the address; `None` when they leave it open. NUMA nodes and attributes are hints that
 /// change nothing here; partitions and handles of physical memory there are none of.
-fn limits(
+pub(crate) fn limits(
     parameters: *mut MEM_EXTENDED_PARAMETER,
     count: ULONG,
+    what: What,
 ) -> Result<Option<AddressLimits>, Code> {
     if parameters.is_null() && count > 0 {
         return Err(BAD);
@@ -73,13 +83,16 @@ fn limits(
         seen |= 1 << kind;
         if kind == MemExtendedParameterAddressRequirements as u64 {
             let at = ptr::with_exposed_provenance(parameter.Value);
-            limits = requirements(&memory::read(at)?)?;
+            limits = requirements(&memory::read(at)?, what)?;
         }
     }
     Ok(limits)
 }
 
-fn requirements(wanted: &MEM_ADDRESS_REQUIREMENTS) -> Result<Option<AddressLimits>, Code> {
+fn requirements(
+    wanted: &MEM_ADDRESS_REQUIREMENTS,
+    what: What,
+) -> Result<Option<AddressLimits>, Code> {
     let mut limits = AddressLimits::default();
     let lowest = wanted.LowestStartingAddress.addr() as u64;
     let highest = wanted.HighestEndingAddress.addr() as u64;
@@ -100,10 +113,22 @@ fn requirements(wanted: &MEM_ADDRESS_REQUIREMENTS) -> Result<Option<AddressLimit
         limits.lowest = limits.lowest.max(lowest);
     }
     if alignment != 0 {
-        if !alignment.is_power_of_two() || alignment < GRANULARITY {
+        if what == What::View || !alignment.is_power_of_two() || alignment < GRANULARITY {
             return Err(BAD);
         }
         limits.alignment = ByteCount::new(alignment);
     }
     Ok(Some(limits))
+}
+
+/// Where there is room for so many bytes inside of limits, for a moment at least.
+pub(crate) fn find_place(size: u64, limits: AddressLimits) -> Result<u64, Code> {
+    let space = space::get()?;
+    let place = space
+        .reserve(ByteCount::new(size))
+        .within(limits)
+        .build_detached()?;
+    // SAFETY: nobody knows of it.
+    unsafe { space.free_at(place.address(), 0, FreeRequest::Release) }?;
+    Ok(place.address())
 }

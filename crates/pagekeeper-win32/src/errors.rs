@@ -8,12 +8,13 @@ use pagekeeper::{EngineError, Error, Refusal};
 
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_CANT_RESOLVE_FILENAME, ERROR_COMMITMENT_LIMIT,
-    ERROR_DIR_NOT_EMPTY, ERROR_DISK_FULL, ERROR_FILE_EXISTS, ERROR_FILE_NOT_FOUND,
-    ERROR_FILE_TOO_LARGE, ERROR_FILENAME_EXCED_RANGE, ERROR_GEN_FAILURE, ERROR_INVALID_ADDRESS,
-    ERROR_INVALID_FUNCTION, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, ERROR_IO_DEVICE,
-    ERROR_NO_DATA, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOACCESS, ERROR_NOT_ENOUGH_MEMORY,
-    ERROR_NOT_LOCKED, ERROR_NOT_SAME_DEVICE, ERROR_NOT_SUPPORTED, ERROR_PATH_NOT_FOUND,
-    ERROR_SHARING_VIOLATION, ERROR_SWAPERROR, ERROR_TOO_MANY_OPEN_FILES, ERROR_WORKING_SET_QUOTA,
+    ERROR_DIR_NOT_EMPTY, ERROR_DISK_FULL, ERROR_FILE_EXISTS, ERROR_FILE_INVALID,
+    ERROR_FILE_NOT_FOUND, ERROR_FILE_TOO_LARGE, ERROR_FILENAME_EXCED_RANGE, ERROR_GEN_FAILURE,
+    ERROR_INVALID_ADDRESS, ERROR_INVALID_FUNCTION, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER,
+    ERROR_IO_DEVICE, ERROR_MAPPED_ALIGNMENT, ERROR_NO_DATA, ERROR_NO_SYSTEM_RESOURCES,
+    ERROR_NOACCESS, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_LOCKED, ERROR_NOT_SAME_DEVICE,
+    ERROR_NOT_SUPPORTED, ERROR_PATH_NOT_FOUND, ERROR_SHARING_VIOLATION, ERROR_SWAPERROR,
+    ERROR_TOO_MANY_OPEN_FILES, ERROR_USER_MAPPED_FILE, ERROR_WORKING_SET_QUOTA,
     ERROR_WRITE_PROTECT, STATUS_GUARD_PAGE_VIOLATION,
 };
 
@@ -115,6 +116,15 @@ fn of_refusal(refusal: &Refusal) -> u32 {
         Refusal::GuardPage { .. } => STATUS_GUARD_PAGE_VIOLATION,
         Refusal::WorkingSetQuota { .. } => ERROR_WORKING_SET_QUOTA,
         Refusal::NotLocked { .. } => ERROR_NOT_LOCKED,
+        Refusal::ViewMisaligned { .. } => ERROR_MAPPED_ALIGNMENT,
+        Refusal::NotAView { .. } => ERROR_INVALID_ADDRESS,
+        Refusal::CommitInFile { .. }
+        | Refusal::SectionForbids { .. }
+        | Refusal::OutsideSection { .. } => ERROR_ACCESS_DENIED,
+        Refusal::ResetInFile { .. } => ERROR_USER_MAPPED_FILE,
+        Refusal::FileEmpty => ERROR_FILE_INVALID,
+        Refusal::SectionTooLarge { .. } => ERROR_NOT_ENOUGH_MEMORY,
+        Refusal::NoSuchName => ERROR_FILE_NOT_FOUND,
         // Sizes, flags, protections, and addresses outside of user space.
         _ => ERROR_INVALID_PARAMETER,
     }
@@ -126,6 +136,8 @@ fn of_engine(cause: &EngineError) -> u32 {
         EngineError::AddressTaken => ERROR_INVALID_ADDRESS,
         EngineError::PageFileSpace(_) => ERROR_COMMITMENT_LIMIT,
         EngineError::LockedTooMuch => ERROR_WORKING_SET_QUOTA,
+        EngineError::FileAccess(_) => ERROR_ACCESS_DENIED,
+        EngineError::DiskFull { .. } => ERROR_DISK_FULL,
         EngineError::PagingStopped(_) => ERROR_SWAPERROR,
         EngineError::Unavailable { .. } | EngineError::ForkedChild => ERROR_NOT_SUPPORTED,
         // The kernel's limit on mappings is the one that is met in practice.

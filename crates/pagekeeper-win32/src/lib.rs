@@ -15,6 +15,7 @@
 //! | [`memory_status`], [`system_info`], [`performance`], [`page_files`] | `GlobalMemoryStatusEx`, `GetSystemInfo`, `GetPerformanceInfo`, `GetProcessMemoryInfo`, `EnumPageFiles` |
 //! | [`handles`] | `CloseHandle`, `DuplicateHandle`, `WaitForSingleObject`, `WaitForMultipleObjects` |
 //! | [`files`] | `CreateFile`, `ReadFile`, `WriteFile`, `SetFilePointerEx`, `GetFileSizeEx`, `_get_osfhandle`, ... |
+//! | [`sections`] | `CreateFileMapping`, `OpenFileMapping`, `MapViewOfFile`, `UnmapViewOfFile`, `FlushViewOfFile`, ... |
 //! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `Sleep` |
 //! | [`exceptions`] | `AddVectoredExceptionHandler`, `SetUnhandledExceptionFilter`, `RaiseException`, blocks in C |
 //! | [`last_error`], [`bad_pointer`] | `GetLastError`, `SetLastError`; `IsBadReadPtr` and its family |
@@ -51,6 +52,7 @@ pub mod prefetch;
 pub mod process;
 pub mod protect;
 pub mod query;
+pub mod sections;
 mod space;
 pub mod system_info;
 pub mod types;

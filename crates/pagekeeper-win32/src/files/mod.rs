@@ -24,6 +24,8 @@ pub mod runtime;
 mod share;
 pub mod transfer;
 
+pub(crate) use path::{hand_over, text_of_a, text_of_w, to_a, to_w};
+
 use std::fs;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -32,10 +34,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pagekeeper::mapped_end;
+
 use crate::constants::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_HANDLE, FILE_ALL_ACCESS, FILE_GENERIC_EXECUTE,
-    FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE,
-    GENERIC_ALL, GENERIC_EXECUTE, GENERIC_READ, GENERIC_WRITE,
+    ERROR_ACCESS_DENIED, ERROR_INVALID_HANDLE, ERROR_USER_MAPPED_FILE, FILE_ALL_ACCESS,
+    FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_TYPE_CHAR, FILE_TYPE_DISK,
+    FILE_TYPE_PIPE, GENERIC_ALL, GENERIC_EXECUTE, GENERIC_READ, GENERIC_WRITE,
 };
 use crate::errors::Code;
 use crate::handles::{Object, entry};
@@ -120,6 +124,15 @@ impl File {
     /// Whether it has a size and a position.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.kind == FILE_TYPE_DISK && !self.is_directory
+    }
+
+    /// Refuses to cut the file where a view of this process still shows it.
+    pub(crate) fn check_may_end_at(&self, end: u64) -> Result<(), Code> {
+        let (device, inode) = self.identity;
+        match mapped_end(device, inode) {
+            Some(mapped) if end < mapped => Err(Code(ERROR_USER_MAPPED_FILE)),
+            _ => Ok(()),
+        }
     }
 
     /// What the kernel says about it now.

@@ -13,11 +13,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use pagekeeper::mapped_end;
+
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_BUFFER_OVERFLOW, ERROR_DIRECTORY, ERROR_FILE_EXISTS, MAX_PATH,
 };
 use crate::errors::Code;
-use crate::files::path::{bytes_of_a, bytes_of_w, failure, hand_over, of_a, of_w, to_a, to_w};
+use crate::files::path::{failure, hand_over, of_a, of_w, text_of_a, text_of_w, to_a, to_w};
 use crate::files::share;
 use crate::last_error::{or, to_bool};
 use crate::memory::Plain;
@@ -51,6 +53,9 @@ fn remove(path: &Path) -> Result<(), Code> {
         return Err(Code(ERROR_ACCESS_DENIED));
     }
     share::check_removal((facts.dev(), facts.ino()))?;
+    if mapped_end(facts.dev(), facts.ino()).is_some() {
+        return Err(Code(ERROR_ACCESS_DENIED));
+    }
     fs::remove_file(path).map_err(failed)
 }
 
@@ -100,7 +105,7 @@ pub extern "C" fn GetTempFileNameA(
         let prefix = if prefix.is_null() {
             Vec::new()
         } else {
-            bytes_of_a(prefix)?
+            text_of_a(prefix)?
         };
         let (path, number) = temporary_file(&folder, &prefix, number)?;
         hand_over(to.cast(), &to_a(&path))?;
@@ -121,7 +126,7 @@ pub extern "C" fn GetTempFileNameW(
         let prefix = if prefix.is_null() {
             Vec::new()
         } else {
-            bytes_of_w(prefix)?
+            text_of_w(prefix)?.into_bytes()
         };
         let (path, number) = temporary_file(&folder, &prefix, number)?;
         hand_over(to, &to_w(&path))?;

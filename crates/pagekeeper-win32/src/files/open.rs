@@ -247,6 +247,7 @@ impl Request {
             Ok(held) => held,
         };
         if !is_new && matches!(self.disposition, CREATE_ALWAYS | TRUNCATE_EXISTING) {
+            file.check_may_end_at(0)?;
             truncate(&file)?;
         }
         self.advise(&file);

@@ -40,16 +40,13 @@ fn text<T: Plain + PartialEq + From<u8>>(from: *const T) -> Result<Vec<T>, Code>
 }
 
 /// The text of an A call.
-pub(super) fn bytes_of_a(from: *const c_char) -> Result<Vec<u8>, Code> {
+pub(crate) fn text_of_a(from: *const c_char) -> Result<Vec<u8>, Code> {
     text(from.cast::<u8>())
 }
 
-/// The text of a W call as UTF-8. Half a surrogate pair is no character and names nothing.
-pub(super) fn bytes_of_w(from: *const u16) -> Result<Vec<u8>, Code> {
-    let units = text(from)?;
-    String::from_utf16(&units)
-        .map(String::into_bytes)
-        .map_err(|_| Code(ERROR_INVALID_NAME))
+/// The text of a W call. Half a surrogate pair is no character and names nothing.
+pub(crate) fn text_of_w(from: *const u16) -> Result<String, Code> {
+    String::from_utf16(&text(from)?).map_err(|_| Code(ERROR_INVALID_NAME))
 }
 
 /// The file that an A call names.
@@ -57,7 +54,7 @@ pub(super) fn of_a(from: *const c_char) -> Result<PathBuf, Code> {
     if from.is_null() {
         return Err(Code(ERROR_PATH_NOT_FOUND));
     }
-    path(bytes_of_a(from)?)
+    path(text_of_a(from)?)
 }
 
 /// The file that a W call names.
@@ -65,7 +62,7 @@ pub(super) fn of_w(from: *const u16) -> Result<PathBuf, Code> {
     if from.is_null() {
         return Err(Code(ERROR_PATH_NOT_FOUND));
     }
-    path(bytes_of_w(from)?)
+    path(text_of_w(from)?.into_bytes())
 }
 
 /// What a name of Windows stands for here.
@@ -121,18 +118,18 @@ pub(super) fn failure(path: &Path, error: &std::io::Error) -> Code {
 }
 
 /// A name for the caller of an A call, with the zero at its end.
-pub(super) fn to_a(path: &Path) -> Vec<u8> {
+pub(crate) fn to_a(path: &Path) -> Vec<u8> {
     [path.as_os_str().as_bytes(), &[0]].concat()
 }
 
 /// A name for the caller of a W call, with the zero at its end.
-pub(super) fn to_w(path: &Path) -> Vec<u16> {
+pub(crate) fn to_w(path: &Path) -> Vec<u16> {
     let text = path.to_string_lossy();
     text.encode_utf16().chain([0]).collect()
 }
 
 /// Writes a text that fits.
-pub(super) fn hand_over<T: Plain>(to: *mut T, text: &[T]) -> Result<(), Code> {
+pub(crate) fn hand_over<T: Plain>(to: *mut T, text: &[T]) -> Result<(), Code> {
     for (index, unit) in text.iter().enumerate() {
         memory::write(to.wrapping_add(index), unit)?;
     }

@@ -129,6 +129,9 @@ fn set_end(handle: HANDLE) -> Result<(), Code> {
         return Err(Code(ERROR_INVALID_FUNCTION));
     }
     let end = seek(&file, 0, FILE_CURRENT)?;
+    if (end as u64) < file.facts()?.len() {
+        file.check_may_end_at(end as u64)?;
+    }
     // SAFETY: changes the length of a file that is open for writing.
     if unsafe { libc::ftruncate64(file.number(), end) } == 0 {
         Ok(())

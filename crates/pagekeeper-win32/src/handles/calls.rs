@@ -10,7 +10,7 @@ use crate::errors::Code;
 use crate::handles::{Object, close, entry, insert, is_pseudo};
 use crate::last_error::to_bool;
 use crate::types::{BOOL, DWORD, HANDLE};
-use crate::{files, memory, process};
+use crate::{files, memory, process, sections};
 
 /// `CloseHandle`: a pseudo handle needs no closing, and that is no error.
 #[unsafe(no_mangle)]
@@ -79,7 +79,7 @@ fn duplicate(
     })
 }
 
-/// The rights of a duplicate that names its own. The program owns its processes and notifications and may have any right to
+/// The rights of a duplicate that names its own. The program owns its process, sections and notifications and may have any right to
 /// them; a file was opened for certain things, and no duplicate can do more.
 fn wanted(object: &Object, has: DWORD, access: DWORD) -> Result<DWORD, Code> {
     match object {
@@ -91,6 +91,7 @@ fn wanted(object: &Object, has: DWORD, access: DWORD) -> Result<DWORD, Code> {
                 Err(Code(ERROR_ACCESS_DENIED))
             }
         }
+        Object::Section(_) => Ok(sections::specific(access)),
         Object::Process | Object::Thread | Object::Notification(_) => Ok(access),
     }
 }

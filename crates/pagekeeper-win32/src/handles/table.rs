@@ -10,6 +10,7 @@ use crate::errors::Code;
 use crate::files::{File, runtime};
 use crate::handles::{CURRENT_PROCESS, CURRENT_THREAD};
 use crate::notification::Notification;
+use crate::sections::Mapping;
 use crate::types::{DWORD, HANDLE};
 
 /// Between two handles, as on Windows: the two lowest bits are the program's own.
@@ -26,6 +27,8 @@ pub(crate) enum Object {
     Notification(Arc<Notification>),
     /// An open file.
     File(Arc<File>),
+    /// A section.
+    Section(Arc<Mapping>),
 }
 
 impl Object {
@@ -35,6 +38,7 @@ impl Object {
             (Self::Process, Self::Process) | (Self::Thread, Self::Thread) => true,
             (Self::Notification(one), Self::Notification(two)) => Arc::ptr_eq(one, two),
             (Self::File(one), Self::File(two)) => Arc::ptr_eq(one, two),
+            (Self::Section(one), Self::Section(two)) => Arc::ptr_eq(one, two),
             _ => false,
         }
     }

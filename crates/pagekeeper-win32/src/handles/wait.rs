@@ -12,8 +12,8 @@
 use std::time::{Duration, Instant};
 
 use crate::constants::{
-    ERROR_INVALID_PARAMETER, FALSE, INFINITE, MAXIMUM_WAIT_OBJECTS, WAIT_FAILED, WAIT_OBJECT_0,
-    WAIT_TIMEOUT,
+    ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, FALSE, INFINITE, MAXIMUM_WAIT_OBJECTS,
+    WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use crate::errors::Code;
 use crate::handles::{Object, entry};
@@ -108,5 +108,7 @@ fn is_signalled(object: &Object) -> Result<bool, Code> {
         Object::Process | Object::Thread => Ok(false),
         Object::Notification(notification) => notification.is_so(),
         Object::File(_) => Ok(true),
+        // Not a thing to wait for.
+        Object::Section(_) => Err(Code(ERROR_INVALID_HANDLE)),
     }
 }
