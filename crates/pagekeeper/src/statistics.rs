@@ -54,6 +54,8 @@ pub struct EngineStatistics {
     pub faults: Exactness,
     /// Pages that came from the page file, read-ahead and prefetch included.
     pub pages_in: u64,
+    /// Those of them that were read before a fault asked for them.
+    pub pages_ahead: u64,
     /// Pages written to the page file.
     pub pages_out: u64,
     /// Pages whose writing was spared because the page file still had them.
@@ -113,6 +115,7 @@ impl EngineStatistics {
         self.pages_in += other.pages_in;
         self.pages_out += other.pages_out;
         self.clean_drops += other.clean_drops;
+        self.pages_ahead += other.pages_ahead;
         self.packed_in_place += other.packed_in_place;
         self.lost += other.lost;
         self.refused += other.refused;

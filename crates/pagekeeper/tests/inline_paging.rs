@@ -474,6 +474,50 @@ fn damaged_bytes_in_the_page_file_are_an_in_page_error_and_never_other_data() {
     });
 }
 
+/// Runs that a scan will want next are read before it asks; pages among them that change, leave and are written anew meanwhile
+/// must not come back as they were.
+#[test]
+fn a_scan_sees_every_change_made_ahead_of_it() {
+    if !inline_works() {
+        return;
+    }
+    let space = space(INLINE, ByteCount::mib(6));
+    let reservation = committed(&space, ByteCount::mib(24));
+    let pages = reservation.pages().count().as_usize();
+    let mut versions = vec![0_u64; pages];
+    let mut state = seed();
+    for page in 0..pages {
+        for word in words(&reservation, page) {
+            *word = next(&mut state);
+        }
+        words(&reservation, page)[9] = 0;
+    }
+    for pass in 0..12 {
+        for page in 0..pages {
+            assert_eq!(
+                words(&reservation, page)[9],
+                versions[page],
+                "page {page}, pass {pass}"
+            );
+            if page % 16 == 0 {
+                // Somewhere in the runs that are on their way.
+                let ahead = (page + 32 + next(&mut state) as usize % 220) % pages;
+                versions[ahead] += 1;
+                words(&reservation, ahead)[9] = versions[ahead];
+            }
+            if page % 61 == 0 {
+                space.trim();
+            }
+        }
+    }
+    let status = space.status().total;
+    println!(
+        "{} pages came from runs that were read ahead",
+        status.pages_ahead
+    );
+    assert_eq!(status.lost, 0);
+}
+
 #[test]
 fn prefetched_pages_are_there_before_they_are_touched() {
     if !inline_works() {

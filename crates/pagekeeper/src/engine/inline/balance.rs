@@ -49,8 +49,10 @@ fn run(set: &Weak<WorkingSet>) {
         super::descriptor::hold(set.userfaultfd());
         let mut area = set.areas().take();
         set.files().mend();
+        set.ahead().start_if_wanted(&set);
         while step(&set, &mut area, &mut drain) {
             set.files().mend();
+            set.ahead().start_if_wanted(&set);
             if set.stop.load(core::sync::atomic::Ordering::Acquire) {
                 return;
             }

@@ -16,12 +16,15 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::userfaultfd::CopyMode;
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
+use super::ahead::RunAhead;
 use super::arena::Arena;
 use super::entry::{Entry, Kind};
-use super::extent::{ExtentNumber, LockedExtent, QUEUED, RESCUED};
+use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED, RESCUED};
 use super::repeat;
 use super::staging::{FrameNumber, Stored};
+use super::storage::ReadOutcome;
 use super::work_area::WorkArea;
+use super::working_set::WorkingSet;
 
 /// What the program wanted to do with the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,11 @@ pub(crate) enum Answer {
     /// The program protected the page past us.
     Protected,
 }
+
+/// So many pages at once only a stream reads.
+const STREAM_RUN: u64 = 32;
+/// Runs that are ordered behind it.
+const RUNS_AHEAD: usize = 2;
 
 /// How often a fault looks at a changing page before it lets the program try again.
 const LOOKS: usize = 64;
@@ -299,13 +307,22 @@ fn read(
     drop(extent);
     let slot = entry.location();
     let count = run.count().as_usize();
-    let outcome = set.read_slots(slot, area.bounce_mut(count));
+    if run.count().get() >= STREAM_RUN {
+        order_next(arena, run.end(), slot);
+    }
+    let ahead = take_ahead(set, slot, count);
+    let (outcome, source) = match &ahead {
+        Some(run) => (ReadOutcome::default(), run.bytes().as_ptr()),
+        None => {
+            let outcome = set.read_slots(slot, area.bounce_mut(count));
+            (outcome, area.bounce_address(0))
+        }
+    };
     let extent = arena.lock_extent(number);
     let mut good = 0;
     while good < count && outcome.is_good(good) {
         good += 1;
     }
-    let source = area.bounce_address(0);
     let done = put(
         &extent,
         PageRange::new(run.start(), PageCount::new(good as u64)),
@@ -337,11 +354,44 @@ fn read(
     }
     set.counters().hard_faults.add(1);
     set.counters().pages_in.add(good as u64);
+    if ahead.is_some() {
+        set.counters().pages_ahead.add(good as u64);
+    }
     extent.wake_waiters();
     if good == 0 {
         return Outcome::answer(Answer::Lost(outcome.error()));
     }
     settle(&extent, run, done)
+}
+
+/// What follows a run of a stream: on its way while the program looks at the run at `now`.
+fn order_next(arena: &Arena, next: PageNumber, now: u32) {
+    let set = arena.set();
+    let mut next = next;
+    for _ in 0..RUNS_AHEAD {
+        if !arena.range().contains(next) {
+            return;
+        }
+        let entry = arena.entry(next).load();
+        if entry.kind() != Kind::File || entry.is_busy() {
+            return;
+        }
+        let count = run_length(arena, next, entry, EXTENT_PAGES);
+        if set.ahead().order(entry.location(), count, now) {
+            set.wake_balancer.set();
+        }
+        next = next.plus(PageCount::new(count));
+    }
+}
+
+/// A run that was read ahead, if it is what its slots hold now.
+fn take_ahead(set: &WorkingSet, slot: u32, count: usize) -> Option<RunAhead<'_>> {
+    let run = set.ahead().take(slot, count as u64)?;
+    let pages = run.bytes().as_chunks::<PAGE_SIZE>().0;
+    let is_current = (slot..)
+        .zip(pages)
+        .all(|(slot, page)| set.slot_holds(slot, page));
+    is_current.then_some(run)
 }
 
 /// A prefetched run has been read: `good` pages of it from the first, at `source`, for pages that are busy and have frames.

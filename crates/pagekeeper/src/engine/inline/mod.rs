@@ -48,6 +48,7 @@ use crate::error::EngineError;
 use crate::registry::{self, Reading, Registered};
 use crate::statistics::EngineStatistics;
 
+mod ahead;
 pub(crate) mod arena;
 mod balance;
 mod change;

@@ -23,6 +23,7 @@ use pagekeeper_sys::map::{self, Access, Mapping, Treatment};
 use pagekeeper_sys::userfaultfd::{Modes, Userfaultfd};
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber};
 
+use super::ahead::ReadingAhead;
 use super::balance;
 use super::extent::{EXTENT_PAGES, ExtentName};
 use super::frames::Frames;
@@ -47,6 +48,7 @@ pub(crate) struct Counters {
     pub(crate) pages_out: Counter,
     pub(crate) clean_drops: Counter,
     pub(crate) packed_in_place: Counter,
+    pub(crate) pages_ahead: Counter,
     pub(crate) lost: Counter,
     pub(crate) refused: Counter,
     pub(crate) latency: LatencyHistogram,
@@ -101,6 +103,7 @@ pub(crate) struct WorkingSet {
     zeros: Mapping,
     counters: Counters,
     yield_in_place: Yield,
+    ahead: ReadingAhead,
     /// Pages committed in the set's arenas: when they all fit the budget, huge pages waste nothing.
     committed: AtomicU64,
     locked: AtomicI64,
@@ -148,6 +151,7 @@ impl WorkingSet {
             zeros,
             counters: Counters::default(),
             yield_in_place: Yield::new(),
+            ahead: ReadingAhead::new()?,
             committed: AtomicU64::new(0),
             locked: AtomicI64::new(0),
             expected_extents: AtomicU64::new(0),
@@ -191,6 +195,11 @@ impl WorkingSet {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What is read before a fault asks for it.
+    pub(super) fn ahead(&self) -> &ReadingAhead {
+        &self.ahead
     }
 
     /// Whether packing pages where they are pays.
@@ -424,6 +433,7 @@ impl WorkingSet {
             pages_out: self.counters.pages_out.get(),
             clean_drops: self.counters.clean_drops.get(),
             packed_in_place: self.counters.packed_in_place.get(),
+            pages_ahead: self.counters.pages_ahead.get(),
             lost: self.counters.lost.get(),
             refused: self.counters.refused.get(),
             latency: self.counters.latency.snapshot(),
@@ -434,7 +444,10 @@ impl WorkingSet {
 
     /// Bytes of RAM that tables and buffers use beside the budget.
     pub(crate) fn overhead(&self) -> u64 {
-        self.areas.bytes() + self.staging.record_bytes() + self.pool.overhead_bytes()
+        self.areas.bytes()
+            + self.ahead.bytes()
+            + self.staging.record_bytes()
+            + self.pool.overhead_bytes()
     }
 
     /// Ends the balancer and waits for it. The set answers no fault afterwards.
@@ -449,6 +462,8 @@ impl WorkingSet {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
+        // After the balancer, which starts the other.
+        self.ahead.shut_down();
     }
 }
 

@@ -188,6 +188,7 @@ impl MappedEngine {
             hard_faults: hard,
             faults: Exactness::Sampled,
             pages_in: hard + core.balance.pages_ahead.get(),
+            pages_ahead: core.balance.pages_ahead.get(),
             pages_out: core.balance.pages_out.get(),
             clean_drops: core.balance.clean_drops.get(),
             ..EngineStatistics::default()

@@ -5,6 +5,7 @@
     reason = "UNSAFETY: touches memory by address, which is what is tested"
 )]
 
+mod ahead;
 mod descriptors;
 mod disks;
 mod failing_disk;
