@@ -1,5 +1,10 @@
 // Views in use: who sees what, copies on write, protections, sections that are only reserved, flushing, unmapping, images.
+#define _DEFAULT_SOURCE
 #include "faults.h"
+
+#ifndef __MINGW32__
+#include <unistd.h>
+#endif
 
 static const DWORD RW = GENERIC_READ | GENERIC_WRITE, RWX = GENERIC_READ | GENERIC_WRITE | GENERIC_EXECUTE, ALL = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 static char path[400];
@@ -261,6 +266,22 @@ static void names(void) {
     CloseHandle(h), CloseHandle(f);
 }
 
+/// Another program cuts the file: what is gone raises an in-page error, with three parameters. Not to be had on Windows.
+static void cut(void) {
+#ifndef __MINGW32__
+    HANDLE f = file_of(4 * GR), h = CreateFileMappingA(f, NULL, PAGE_READWRITE, 0, 0, NULL);
+    char *p = MapViewOfFile(h, FILE_MAP_WRITE, 0, 0, 0);
+    if (truncate(path, GR))
+        return;
+    int stopped = !access_sized('r', p + 2 * GR, 1);
+    say("cut.in-page-error", "%s, 0x%lx, %lu parameters, kind %llu, address right: %s", yes(stopped), (unsigned long)hits[0].code, (unsigned long)hits[0].count, (U64)hits[0].kind,
+        yes(hits[0].address == (ULONG_PTR)(p + 2 * GR)));
+    touch("cut.what-is-left", 'r', p + PG);
+    UnmapViewOfFile(p);
+    CloseHandle(h), CloseHandle(f);
+#endif
+}
+
 int main(int argc, char **argv) {
     begin();
     faults_begin();
@@ -275,6 +296,7 @@ int main(int argc, char **argv) {
     memory();
     image(argv[0]);
     names();
+    cut();
     CALL("view.file-can-be-deleted", DeleteFileA(path));
     return 0;
 }
