@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use pagekeeper::{ByteCount, EngineKind};
 
+use crate::map::MapOptions;
+use crate::serve::ServeOptions;
+
 /// Threads that the demonstration accepts at most.
 const MOST_THREADS: usize = 1024;
 
@@ -33,6 +36,10 @@ pub(crate) enum Command {
     Status(ReportOptions),
     /// Find out what the kernel and its limits allow here, what is missing and what would grant it
     Doctor(ReportOptions),
+    /// Draw the whole address space of a process, or compare two drawings
+    Map(MapOptions),
+    /// Show a process, or all of them, live in the browser
+    Serve(ServeOptions),
 }
 
 /// Options of `demo`.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use pagekeeper::Error;
+use pagekeeper::monitor::MonitorError;
 
 /// The exit code of wrong use and wrong settings.
 pub(crate) const USAGE: u8 = 2;
@@ -47,6 +48,18 @@ impl From<Error> for Failure {
                 "{error}: give less --data or more --ram, or name a --page-file on a disk with more room"
             )),
             _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// A process that ends while it is looked at is nobody's mistake; to name one that cannot be looked at is.
+impl From<MonitorError> for Failure {
+    fn from(error: MonitorError) -> Self {
+        match &error {
+            MonitorError::Exited { .. }
+            | MonitorError::Kernel { .. }
+            | MonitorError::Unreadable { .. } => Self::Broken(error.to_string()),
+            _ => Self::Usage(error.to_string()),
         }
     }
 }

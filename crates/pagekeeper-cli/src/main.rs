@@ -8,6 +8,9 @@
 //! | [`demo`] | much data in little RAM, every byte compared at the end |
 //! | [`status`] | what GlobalMemoryStatusEx and GetSystemInfo say |
 //! | [`doctor`] | features, permissions and limits, found out by doing |
+//! | [`map`] | the whole address space of a process as a picture |
+//! | [`serve`] | a process live in the browser |
+//! | [`picture`] | what both are made of |
 //! | [`terminal`] | printing, figures for people |
 //!
 //! Exit codes: 0 all is well; 1 the demonstration found a difference, or the doctor something that is
@@ -17,6 +20,9 @@ mod arguments;
 mod demo;
 mod doctor;
 mod failure;
+mod map;
+mod picture;
+mod serve;
 mod status;
 mod terminal;
 
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Status(options) => status::run(options),
         Command::Doctor(options) => doctor::run(options),
+        Command::Map(options) => map::run(options),
+        Command::Serve(options) => serve::run(options),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -109,6 +109,11 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The report, for those who show it otherwise.
+pub(crate) fn machine() -> Result<impl Serialize, Failure> {
+    gather()
+}
+
 fn gather() -> Result<Status, Failure> {
     let machine = MemoryInfo::read().map_err(|errno| {
         Failure::Broken(format!("the kernel tells nothing about memory: {errno}"))
