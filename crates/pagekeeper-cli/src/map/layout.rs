@@ -1,6 +1,6 @@
 //! The address space as a ribbon that wraps like text, from the lowest address up.
 //!
-//! A region's width grows with the cube root of its size, so that a page and a terabyte fit one picture; the scale is chosen so
+//! A region's width grows with the fourth root of its size, so that a page and a terabyte fit one picture; the scale is chosen so
 //! that all fits a few rows. Small free gaps are a tick, large ones break the ribbon into bands.
 
 use pagekeeper::monitor::Region;
@@ -76,7 +76,7 @@ fn split_at_large_gaps(regions: &[Region]) -> Vec<&[Region]> {
 }
 
 fn root(region: &Region) -> f64 {
-    (region.size_bytes as f64 / PAGE_SIZE as f64).cbrt()
+    (region.size_bytes as f64 / PAGE_SIZE as f64).powf(0.25)
 }
 
 /// The scale at which all widths together come nearest to `wanted`.

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | [`take`] | a snapshot, or a recording of several seconds |
 //! | [`layout`] | the address space as a ribbon that wraps like text |
-//! | [`svg`] | the ribbon as a picture that stands still |
+//! | [`svg`], [`blocks`] | the ribbon as a picture that stands still |
 //! | [`text`] | the same for a terminal |
 //! | [`compare`] | what differs between two snapshots |
 //!
 //! The HTML page is put together in [`crate::picture`], which the live page shares.
 
+mod blocks;
 mod compare;
 mod layout;
 mod svg;

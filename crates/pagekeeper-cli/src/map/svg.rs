@@ -1,33 +1,24 @@
 //! The ribbon as a picture that stands still, with totals and a legend; light or dark as the reader's desktop is.
-//!
-//! All blocks of one kind are one path: ten thousand regions are then a picture that every viewer opens.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use pagekeeper::monitor::{Region, RegionKind, Snapshot, Source, Whereabouts};
 
-use super::layout::{self, Band, Piece};
+use super::blocks::{CHARACTER, Layers, MARGIN, ROW};
+use super::layout::{self, Band};
 use crate::picture::{KINDS, PAGE, PLACES, colour_of, escaped};
 use crate::terminal::{count, size};
 
 const WIDTH: f64 = 1200.0;
-const MARGIN: f64 = 24.0;
 const ACROSS: f64 = WIDTH - 2.0 * MARGIN;
-const LABEL: f64 = 13.0;
-const BLOCK: f64 = 26.0;
-const STRIP: f64 = 4.0;
-const ROW: f64 = LABEL + BLOCK + STRIP + 9.0;
 const HEADING: f64 = 28.0;
 /// Notes that a viewer shows under the pointer cost an element each.
 const MOST_TITLES: usize = 3_000;
-/// Roughly, of the font at 11 pixels.
-const CHARACTER: f64 = 6.1;
 
 /// `currentColor` is no help in pictures that a page embeds: both looks are spelt out.
 const STYLE: &str = "text{font-family:system-ui,'DejaVu Sans',sans-serif;font-size:13px;fill:#1b1f24}\
     .small{font-size:11px}.faint{fill:#59636e}.bold{font-weight:600}.ground{fill:#fff}.line{stroke:#d8dde3}.tick{fill:#59636e}\
-    @media(prefers-color-scheme:dark){text{fill:#e6e9ed}.faint{fill:#a3adb8}.ground{fill:#14171b}.line{stroke:#363d46}.tick{fill:#a3adb8}}";
+    @media(prefers-color-scheme:dark){text{fill:#e6e9ed}.faint{fill:#a3adb8}.ground{fill:#14171b}.line{stroke:#363d46}.untouched{fill:#4a525c}.tick{fill:#a3adb8}}";
 
 /// The picture.
 pub(super) fn draw(snapshot: &Snapshot) -> String {
@@ -69,23 +60,6 @@ fn hatches() -> String {
         .chain([pattern(("any", "#7a7a7a"))])
         .collect();
     format!("<defs>{all}</defs>\n")
-}
-
-/// Blocks of a band, layer by layer, as paths.
-#[derive(Default)]
-struct Layers {
-    reserved: BTreeMap<RegionKind, String>,
-    committed: BTreeMap<RegionKind, String>,
-    resident: BTreeMap<RegionKind, String>,
-    places: BTreeMap<usize, String>,
-    ticks: String,
-    texts: String,
-    titles: String,
-}
-
-fn rect(path: &mut String, x: f64, y: f64, width: f64, height: f64) {
-    // A string takes all that is written to it.
-    let _ = write!(path, "M{x:.1} {y:.1}h{width:.1}v{height:.1}h-{width:.1}z");
 }
 
 struct Picture {
@@ -186,7 +160,7 @@ impl Picture {
             WIDTH - MARGIN,
             y + 11.0,
             "small faint",
-            "width: cube root of the size",
+            "width: fourth root of the size",
         );
         let seen = |kind| snapshot.regions.iter().any(|region| region.kind == kind);
         let kinds = KINDS.iter().filter(|entry| seen(entry.kind));
@@ -211,7 +185,7 @@ impl Picture {
             let top = y + 1.0 + (11.0 - height) / 2.0;
             let _ = writeln!(
                 self.body,
-                "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"14\" height=\"{height}\" fill=\"{colour}\"/>"
+                "<rect class=\"{name}\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"14\" height=\"{height}\" fill=\"{colour}\"/>"
             );
             self.text(x + 19.0, y + 11.0, "small", name);
             x += 36.0 + name.len() as f64 * CHARACTER;
@@ -332,161 +306,6 @@ impl Picture {
             WIDTH - MARGIN
         );
         self.y += 21.0;
-    }
-}
-
-impl Layers {
-    fn piece(&mut self, piece: &Piece<'_>, y: f64, titles: bool) {
-        let x = MARGIN + piece.x;
-        let top = y + LABEL;
-        let Some(region) = piece.region else {
-            rect(
-                &mut self.ticks,
-                x + piece.width / 2.0 - 0.5,
-                top + 10.0,
-                1.0,
-                6.0,
-            );
-            return;
-        };
-        let width = if piece.width > 4.0 {
-            piece.width - 1.0
-        } else {
-            piece.width
-        };
-        let kind = region.kind;
-        if region.committed_bytes < region.size_bytes {
-            rect(self.reserved.entry(kind).or_default(), x, top, width, BLOCK);
-        }
-        if region.committed_bytes > 0 {
-            let share = (region.committed_bytes as f64 / region.size_bytes as f64).max(0.08);
-            let height = BLOCK * share;
-            rect(
-                self.committed.entry(kind).or_default(),
-                x,
-                top + BLOCK - height,
-                width,
-                height,
-            );
-        }
-        heat(self.resident.entry(kind).or_default(), piece, x, top, width);
-        self.strip(piece, region, x, top + BLOCK + 1.0, width);
-        if piece.from == 0.0 && width > 34.0 {
-            self.label(region, x, y + 10.0, width);
-        }
-        if titles {
-            let said = escaped(&format!(
-                "{} {:#x} {}, {} committed, {} resident",
-                if region.name.is_empty() {
-                    kind.name()
-                } else {
-                    &region.name
-                },
-                region.base,
-                size(region.size_bytes),
-                size(region.committed_bytes),
-                size(region.pages.resident * PAGE)
-            ));
-            let _ = writeln!(
-                self.titles,
-                "<rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BLOCK}\"><title>{said}</title></rect>"
-            );
-        }
-    }
-
-    /// Where the committed pages are, side by side.
-    fn strip(&mut self, piece: &Piece<'_>, region: &Region, x: f64, y: f64, width: f64) {
-        let total = region.pages.total().max(1) as f64;
-        let mut at = 0.0;
-        for (index, place) in PLACES.iter().enumerate() {
-            let share = (place.pages)(&region.pages) as f64 / total;
-            let (left, right) = (f64::max(at, piece.from), f64::min(at + share, piece.to));
-            at += share;
-            let part = (right - left) / (piece.to - piece.from) * width;
-            if part > 0.05 {
-                let begin = x + (left - piece.from) / (piece.to - piece.from) * width;
-                rect(self.places.entry(index).or_default(), begin, y, part, STRIP);
-            }
-        }
-    }
-
-    fn label(&mut self, region: &Region, x: f64, y: f64, width: f64) {
-        let name = match region.name.rsplit('/').next() {
-            Some(name) if !name.is_empty() => name,
-            _ if !region.engine.is_empty() => &region.engine,
-            _ => region.kind.name(),
-        };
-        let room = (width / CHARACTER) as usize;
-        let long = format!("{name} {}", size(region.size_bytes));
-        let said = if long.chars().count() <= room {
-            long
-        } else {
-            size(region.size_bytes)
-        };
-        if said.chars().count() <= room {
-            let _ = writeln!(
-                self.texts,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"small\">{}</text>",
-                escaped(&said)
-            );
-        }
-    }
-
-    fn write(&self, body: &mut String) {
-        for (kind, path) in &self.reserved {
-            let (name, colour) = (kind.name(), colour_of(*kind));
-            let _ = writeln!(
-                body,
-                "<path d=\"{path}\" fill=\"url(#hatch-{name})\" stroke=\"{colour}\" stroke-width=\"0.6\"/>"
-            );
-        }
-        for (layer, opacity) in [(&self.committed, "0.32"), (&self.resident, "1")] {
-            for (kind, path) in layer.iter().filter(|(_, path)| !path.is_empty()) {
-                let colour = colour_of(*kind);
-                let _ = writeln!(
-                    body,
-                    "<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\"{opacity}\"/>"
-                );
-            }
-        }
-        for (index, path) in &self.places {
-            let _ = writeln!(
-                body,
-                "<path d=\"{path}\" fill=\"{}\"/>",
-                PLACES[*index].colour
-            );
-        }
-        let _ = writeln!(body, "<path class=\"tick\" d=\"{}\"/>", self.ticks);
-        body.push_str(&self.texts);
-        let _ = writeln!(body, "<g fill-opacity=\"0\">{}</g>", self.titles);
-    }
-}
-
-/// Cells as high as the share of them that is resident; cells that share a pixel are drawn as one.
-fn heat(path: &mut String, piece: &Piece<'_>, x: f64, top: f64, width: f64) {
-    let Some(heat) = piece
-        .region
-        .map(|region| &region.heat)
-        .filter(|heat| !heat.is_empty())
-    else {
-        return;
-    };
-    let length = piece.to - piece.from;
-    let cells = heat.len() as f64;
-    let columns = (cells * length).ceil().min(width.ceil()).max(1.0);
-    for column in 0..columns as usize {
-        let begin = piece.from + length * column as f64 / columns;
-        let end = piece.from + length * (column + 1) as f64 / columns;
-        let inside = (begin * cells) as usize..((end * cells).ceil() as usize).min(heat.len());
-        let Some(seen) = heat.get(inside).filter(|seen| !seen.is_empty()) else {
-            continue;
-        };
-        let mean = seen.iter().map(|&value| f64::from(value)).sum::<f64>() / seen.len() as f64;
-        if mean > 0.0 {
-            let height = (BLOCK * mean / 255.0).max(1.5);
-            let left = x + width * column as f64 / columns;
-            rect(path, left, top + BLOCK - height, width / columns, height);
-        }
     }
 }
 

@@ -4,9 +4,17 @@
 const PAGE = 4096;
 const given = (id) => JSON.parse(document.getElementById(id).textContent);
 const PALETTE = given("palette");
-const PLACES = PALETTE.places;
+// Untouched pages are no more than a shade of the ground, light or dark.
+const PLACES = PALETTE.places.map((place) => (place.field === "untouched" ? { ...place, colour: "rgba(128, 140, 152, 0.35)" } : place));
 const KINDS = new Map(PALETTE.kinds.map((kind) => [kind.name, kind]));
 const colourOf = (kind) => (KINDS.get(kind) || { colour: "#8c8c8c" }).colour;
+
+/** Halves go to the even digit, as in the program. */
+function fixed(value, decimals) {
+  const scaled = value * 10 ** decimals;
+  const low = Math.floor(scaled);
+  return scaled - low === 0.5 && low % 2 === 0 ? (low / 10 ** decimals).toFixed(decimals) : value.toFixed(decimals);
+}
 
 /** Three figures and a unit, as the program prints them. */
 function size(bytes) {
@@ -18,7 +26,7 @@ function size(bytes) {
     value /= 1024;
     unit += 1;
   }
-  return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${units[unit]}`;
+  return `${fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${units[unit]}`;
 }
 
 const count = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, ",");
@@ -37,6 +45,8 @@ function nanoseconds(time) {
 const PROTECTIONS = ["NOACCESS", "READONLY", "READWRITE", "WRITECOPY", "EXECUTE", "EXECUTE_READ", "EXECUTE_READWRITE",
   "EXECUTE_WRITECOPY", "GUARD", "NOCACHE", "WRITECOMBINE"];
 const protection = (bits) => PROTECTIONS.filter((_, bit) => bits & (1 << bit)).join("+");
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** An element. Text is always set as text. */
 function make(tag, properties = {}, ...children) {

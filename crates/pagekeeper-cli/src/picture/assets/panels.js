@@ -33,7 +33,7 @@ function headlines(root, snapshot) {
 /** Kinds against where their pages are; the last row is the sum of the others. */
 function totalsTable(root, regions) {
   const places = PLACES.filter((place) => regions.some((region) => region.pages[place.field] > 0));
-  const head = make("tr", {}, ...["Kind", "Regions", "Reserved", "Committed", ...places.map((place) => place.name)].map((text) => make("th", { scope: "col" }, text)));
+  const head = make("tr", {}, ...["Kind", "Regions", "Reserved", "Committed", ...places.map((place) => capital(place.name))].map((text) => make("th", { scope: "col" }, text)));
   const line = (name, colour, sum, tag) => make("tr", {},
     make("th", { scope: "row" }, make("span", { class: "mark", style: colour ? `background:${colour}` : "" }), make("span", {}, name)),
     ...[count(sum.regions), size(sum.reserved), sum.committed ? size(sum.committed) : "–",
@@ -47,12 +47,16 @@ function totalsTable(root, regions) {
 
 function legend(root, regions) {
   const kinds = new Set(regions.map((region) => region.kind));
+  const places = PLACES.filter((place) => regions.some((region) => region.pages[place.field] > 0));
+  const said = `${[...kinds]} ${places.map((place) => place.field)}`;
+  if (root.dataset.said === said) return;
+  root.dataset.said = said;
   const entry = (colour, name, meaning, style = "") => make("span", { class: "entry", title: meaning }, make("span", { class: `mark ${style}`, style: `--colour:${colour}` }), name);
   root.replaceChildren(
     make("div", {}, make("b", {}, "Block "), entry("var(--text)", "reserved", "address space without memory", "hatched"),
       entry("var(--text)", "committed (height: its share)", "memory is promised", "pale"), entry("var(--text)", "resident (height: its share)", "in RAM, in the working set", "full")),
     make("div", {}, make("b", {}, "Colour "), ...PALETTE.kinds.filter((kind) => kinds.has(kind.name)).map((kind) => entry(kind.colour, kind.name, kind.meaning, "full"))),
-    make("div", {}, make("b", {}, "Line below "), ...PLACES.map((place) => entry(place.colour, place.name, place.meaning, "line"))),
+    make("div", {}, make("b", {}, "Line below "), ...places.map((place) => entry(place.colour, place.name, place.meaning, "line"))),
   );
 }
 
@@ -69,7 +73,7 @@ function particulars(root, region) {
     ["Type", `${region.kind}${region.shared ? ", shared" : ""}${region.engine ? `, engine ${region.engine}` : ""}`],
     ["Allocation", `${hex(region.allocation_base)} ${protection(region.allocation_protection)}`],
     ["Committed", size(region.committed_bytes), "committed_bytes", region.committed_bytes],
-    ...PLACES.filter((place) => place.field === "resident" || region.pages[place.field] > 0).map((place) => [place.name, `${size(region.pages[place.field] * PAGE)} (${percent(region.pages[place.field] * PAGE, region.committed_bytes)})`,
+    ...PLACES.filter((place) => place.field === "resident" || region.pages[place.field] > 0).map((place) => [capital(place.name), `${size(region.pages[place.field] * PAGE)} (${percent(region.pages[place.field] * PAGE, region.committed_bytes)})`,
       `${place.field}_bytes`, region.pages[place.field] * PAGE]),
   ];
   const list = make("dl");

@@ -12,7 +12,7 @@ class RegionTable {
     this.picked = null;
     this.rows = new Map();
     this.body = make("tbody");
-    const head = ["Region", "Size", "Committed", "Resident", "Elsewhere", "Heat"].map((text) => make("th", { scope: "col" }, text));
+    const head = ["Region", "Size", "Committed", "Resident", "Pages", "Heat"].map((text) => make("th", { scope: "col" }, text));
     root.append(make("table", { class: "regions" }, make("thead", {}, make("tr", {}, ...head)), this.body));
   }
 

@@ -1,8 +1,8 @@
-// The address space as a ribbon that wraps like text, from the lowest address up. A region's width grows with the cube root of
+// The address space as a ribbon that wraps like text, from the lowest address up. A region's width grows with the fourth root of
 // its size; large free gaps break the ribbon into bands. Only the rows in view are drawn, so ten thousand regions are no more
 // work than a hundred.
 
-const RIBBON = { label: 13, block: 26, strip: 5, gap: 8, heading: 26, free: 6, power: 1 / 3, widest: 256 };
+const RIBBON = { label: 13, block: 26, strip: 5, gap: 8, heading: 26, free: 6, power: 1 / 4, widest: 256 };
 RIBBON.row = RIBBON.label + RIBBON.block + RIBBON.strip + RIBBON.gap;
 const GIB = 2 ** 30;
 
@@ -224,14 +224,17 @@ class Ribbon {
     c.globalAlpha = lit;
     c.fillStyle = colour;
     const cells = region.heat.length;
+    const ratio = devicePixelRatio || 1;
+    const snap = (at) => Math.round(at * ratio) / ratio;
     for (let cell = Math.floor(from * cells); cell < Math.ceil(to * cells); cell += 1) {
       if (region.heat[cell] === 0) continue;
       const a = Math.max(cell / cells, from);
       const b = Math.min((cell + 1) / cells, to);
-      const left = x + ((a - from) / (to - from)) * w;
-      const right = x + ((b - from) / (to - from)) * w;
+      // Whole pixels, or cells next to each other would show a seam.
+      const left = snap(x + ((a - from) / (to - from)) * w);
+      const right = snap(x + ((b - from) / (to - from)) * w);
       const tall = Math.max((region.heat[cell] / 255) * high, 1.5);
-      c.fillRect(left, top + high - tall, right - left, tall);
+      c.fillRect(left, top + high - tall, Math.max(right - left, 1 / (devicePixelRatio || 1)), tall);
     }
   }
 
@@ -255,16 +258,13 @@ class Ribbon {
 
   paintLabel(region, x, y, w) {
     const c = this.context;
-    c.save();
-    c.beginPath();
-    c.rect(x, y, w - 3, RIBBON.label);
-    c.clip();
     c.font = "11px system-ui, sans-serif";
     c.fillStyle = this.ink.text;
     const name = region.name.split("/").pop() || region.engine || region.kind;
     const long = `${name} ${size(region.size_bytes)}`;
-    c.fillText(c.measureText(long).width < w - 4 ? long : size(region.size_bytes), x, y + 10);
-    c.restore();
+    for (const said of [long, name, size(region.size_bytes)]) {
+      if (c.measureText(said).width < w - 4) return c.fillText(said, x, y + 10);
+    }
   }
 
   segmentAt(event) {
