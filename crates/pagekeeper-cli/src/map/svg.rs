@@ -324,3 +324,115 @@ fn shortened(text: &str, most: usize) -> String {
     let kept: String = text.chars().take(most.saturating_sub(1)).collect();
     kept + "…"
 }
+
+#[cfg(test)]
+mod tests {
+    use pagekeeper::monitor::RegionUse;
+
+    use super::*;
+
+    fn process(regions: Vec<Region>) -> Snapshot {
+        Snapshot {
+            name: "a<b>&\u{1}".to_owned(),
+            command: "x".repeat(5_000),
+            regions,
+            ..Snapshot::default()
+        }
+    }
+
+    /// Regions of every kind and use, with pages in every place.
+    fn variety(count: u64) -> Vec<Region> {
+        let region = |i: u64| Region {
+            base: (i << 20) + if i > count / 2 { 1 << 40 } else { 0 },
+            size_bytes: 0x1000 << (i % 8),
+            usage: if i.is_multiple_of(3) {
+                RegionUse::Reserved
+            } else {
+                RegionUse::Committed
+            },
+            kind: RegionKind::ALL[i as usize % 9],
+            name: format!("/tmp/<{i}>\"&"),
+            committed_bytes: if i.is_multiple_of(3) {
+                0
+            } else {
+                0x1000 << (i % 8)
+            },
+            pages: Whereabouts {
+                resident: 1,
+                lost: i % 2,
+                ..Whereabouts::default()
+            },
+            heat: vec![(i % 256) as u8; (1 << (i % 8)).min(32)],
+            ..Region::default()
+        };
+        (1..=count).map(region).collect()
+    }
+
+    #[test]
+    fn a_picture_is_well_formed_whatever_names_there_are() {
+        for regions in [vec![], variety(1), variety(500)] {
+            let picture = draw(&process(regions));
+            let document = roxmltree::Document::parse(&picture).expect("well-formed");
+            assert!(
+                document
+                    .root_element()
+                    .has_tag_name(("http://www.w3.org/2000/svg", "svg"))
+            );
+            let outside = |node: roxmltree::Node<'_, '_>| {
+                node.attributes().any(|one| one.value().contains("://"))
+            };
+            assert!(!document.descendants().any(outside));
+        }
+    }
+
+    #[test]
+    fn ten_thousand_regions_are_a_picture_that_opens() {
+        let picture = draw(&process(variety(10_000)));
+        let document = roxmltree::Document::parse(&picture).expect("well-formed");
+        let elements = document
+            .descendants()
+            .filter(roxmltree::Node::is_element)
+            .count();
+        assert!(elements < 5_000, "{elements} elements");
+        let texts: Vec<&str> = document
+            .descendants()
+            .filter_map(|node| node.text())
+            .collect();
+        assert!(
+            texts.contains(&"10,000"),
+            "the number of regions is in the table"
+        );
+    }
+
+    #[test]
+    fn nothing_is_drawn_outside() {
+        let picture = draw(&process(variety(500)));
+        let document = roxmltree::Document::parse(&picture).expect("well-formed");
+        let height: f64 = document
+            .root_element()
+            .attribute("height")
+            .unwrap()
+            .parse()
+            .unwrap();
+        let number = |node: &roxmltree::Node<'_, '_>, name: &str| {
+            node.attribute(name)
+                .and_then(|value| value.parse::<f64>().ok())
+        };
+        for node in document
+            .descendants()
+            .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "rect")))
+        {
+            let (Some(x), Some(y), Some(width)) = (
+                number(&node, "x"),
+                number(&node, "y"),
+                number(&node, "width"),
+            ) else {
+                continue;
+            };
+            assert!(
+                x >= 0.0 && x + width <= WIDTH + 0.1 && y <= height,
+                "{node:?}"
+            );
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod http;
+
 use std::path::Path;
 
 use assert_cmd::Command;
