@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_scattered_address_space_is_cut_at_its_largest_gaps_only() {
-        let regions: Vec<Region> = (1..1000).map(|i| region(i * i << 30, 0x1000)).collect();
+        let regions: Vec<Region> = (1..1000).map(|i| region((i * i) << 30, 0x1000)).collect();
         assert_eq!(bands(&regions, 1000.0).len(), MOST_BANDS);
         assert!(bands(&[], 1000.0).is_empty());
     }

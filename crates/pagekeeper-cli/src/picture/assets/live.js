@@ -1,8 +1,8 @@
 // The page of `pagekeeper serve`: one process, told again every second by server-sent events; or the list of processes.
 
 const asked = new URLSearchParams(location.search).get("pid");
-const fixed = given("data").pid;
-const pid = fixed !== null ? fixed : asked;
+const only = given("data").pid;
+const pid = only !== null ? only : asked;
 const MOST_MOMENTS = 900;
 const MOST_EVENTS = 200;
 
@@ -30,7 +30,7 @@ function listProcesses() {
       make("td", {}, process.name, ...(process.source === "pagekeeper" ? [make("span", { class: "badge" }, "pagekeeper")] : [])),
       ...["reserved", "committed", "working_set", "working_set_private", "compressed", "page_file"].map((name) => make("td", { class: "number" }, process.totals[`${name}_bytes`] ? size(process.totals[`${name}_bytes`]) : "–")),
       make("td", { class: "command", title: process.command }, process.command)));
-    byId("processes").replaceChildren(make("table", { class: "totals" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
+    byId("processes").replaceChildren(make("table", { class: "processes" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
   };
   byId("process-search").addEventListener("input", () => show(list));
   refresh();
@@ -62,6 +62,7 @@ function watch() {
     put(byId("about"), `${now.command || now.name} — told by ${now.source === "pagekeeper" ? "the process itself" : "the kernel"}`);
     headlines(byId("headlines"), now);
     line.set(moments);
+    byId("full-size").hidden = now.totals.budget_bytes === 0;
     pageLists(byId("lists"), now);
     rates(byId("rates"), before, now);
     byId("notes-section").hidden = now.notes.length === 0;
@@ -134,7 +135,7 @@ function pageLists(root, snapshot) {
   const colours = [0, 1, 2, 3, 4].map((i) => LAYERS[i][2]);
   const table = make("table", { class: "totals" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Pages of"), ...rows.map((row) => make("th", { scope: "col" }, row[0])))),
-    make("tbody", {}, ...names.map((name, i) => make("tr", {}, make("th", { scope: "row" }, make("span", { class: "mark", style: colours[i] ? `background:${colours[i]}` : "" }), make("span", {}, name)),
+    make("tbody", {}, ...names.map((name, i) => i > 0 && rows.every((row) => row[i + 1] === 0) ? "" : make("tr", {}, make("th", { scope: "row" }, make("span", { class: "mark", style: colours[i] ? `background:${colours[i]}` : "" }), make("span", {}, name)),
       ...rows.map((row) => make("td", { class: "number" }, row[i + 1] ? size(row[i + 1]) : "–"))))));
   const bars = rows.map((row) => make("div", { class: "bar tall", title: row[0], style: `width:${(100 * row.slice(1, 6).reduce((sum, bytes) => sum + bytes, 0)) / most}%` },
     ...colours.map((colour, i) => make("i", { style: `flex:${row[i + 1]} 0 0;background:${colour}` }))));

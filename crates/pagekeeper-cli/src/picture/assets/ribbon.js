@@ -262,7 +262,7 @@ class Ribbon {
     c.fillStyle = this.ink.text;
     const name = region.name.split("/").pop() || region.engine || region.kind;
     const long = `${name} ${size(region.size_bytes)}`;
-    for (const said of [long, name, size(region.size_bytes)]) {
+    for (const said of [long, region.name ? name : "", size(region.size_bytes)].filter(Boolean)) {
       if (c.measureText(said).width < w - 4) return c.fillText(said, x, y + 10);
     }
   }
