@@ -16,6 +16,11 @@ use support::http::{Kept, Server, agrees, kernel_figure, program};
 
 /// Looks of the page that are waited for at most, a fifth of a second each.
 const PATIENCE: u32 = 600;
+/// A browser that is not there by then has hung; so many are tried.
+const START: Duration = Duration::from_secs(60);
+const STARTS: u32 = 3;
+/// Windows of a desktop's browser are no narrower; narrower ones are a phone's.
+const NARROW: u32 = 600;
 
 fn in_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -46,42 +51,64 @@ fn driver() -> Option<(Kept, String)> {
     Some((driver, format!("http://127.0.0.1:{port}")))
 }
 
-/// A browser of its own, this wide, light or dark.
-async fn browser(driver: &str, width: u32, height: u32, dark: bool) -> (Client, tempfile::TempDir) {
-    let profile = tempfile::tempdir_in("/var/tmp").expect("a folder");
-    let scheme = if dark {
-        "--blink-settings=preferredColorScheme=0"
-    } else {
-        "--blink-settings=preferredColorScheme=1"
-    };
-    let own = format!("--user-data-dir={}", profile.path().display());
-    let arguments = [
+/// A browser and the folder of its settings.
+struct Browser {
+    client: Client,
+    _profile: tempfile::TempDir,
+}
+
+/// A browser of its own, this wide, light or dark. `None` where none starts: on a machine that is busy for minutes a browser
+/// takes its own parts for dead.
+async fn browser(driver: &str, width: u32, height: u32, dark: bool) -> Option<Browser> {
+    for _ in 0..STARTS {
+        let profile = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        let capabilities = capabilities(profile.path(), width, height, dark);
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let connecting = builder.capabilities(capabilities).connect(driver);
+        let Ok(client) = tokio::time::timeout(START, connecting).await else {
+            continue;
+        };
+        let client = client.expect("a browser");
+        if width >= NARROW {
+            client.set_window_size(width, height).await.expect("a size");
+        }
+        return Some(Browser {
+            client,
+            _profile: profile,
+        });
+    }
+    println!(
+        "the rest is skipped, because Chromium does not start here within {} s",
+        START.as_secs()
+    );
+    None
+}
+
+fn capabilities(
+    profile: &Path,
+    width: u32,
+    height: u32,
+    dark: bool,
+) -> serde_json::Map<String, Value> {
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!dark));
+    let own = format!("--user-data-dir={}", profile.display());
+    let fixed = [
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
-        scheme,
-        &own,
     ];
+    let arguments: Vec<&str> = fixed.into_iter().chain([scheme.as_str(), &own]).collect();
     let mut options = json!({ "args": arguments });
-    if width < 600 {
-        options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0, "touch": true } });
+    if width < NARROW {
+        let metrics = json!({ "width": width, "height": height, "pixelRatio": 1.0, "touch": true });
+        options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
     }
-    let Value::Object(capabilities) =
-        json!({ "browserName": "chrome", "goog:chromeOptions": options })
-    else {
-        unreachable!("an object was written")
-    };
-    let client = ClientBuilder::new(HttpConnector::new())
-        .capabilities(capabilities)
-        .connect(driver)
-        .await
-        .expect("a browser");
-    if width >= 600 {
-        client.set_window_size(width, height).await.expect("a size");
-    }
-    (client, profile)
+    let mut map = serde_json::Map::new();
+    map.insert("browserName".to_owned(), json!("chrome"));
+    map.insert("goog:chromeOptions".to_owned(), options);
+    map
 }
 
 async fn text_of(client: &Client, script: &str) -> Value {
@@ -259,6 +286,7 @@ async fn fits(client: &Client, name: &str) {
 
 async fn picture(client: &Client, folder: Option<&Path>, name: &str) {
     fits(client, name).await;
+    text_of(client, "scrollTo(0, 0)").await;
     if let Some(folder) = folder {
         let picture = client.screenshot().await.expect("a picture");
         std::fs::write(folder.join(name), picture).expect("written");
@@ -267,7 +295,9 @@ async fn picture(client: &Client, folder: Option<&Path>, name: &str) {
 
 async fn look_at(driver: &str, server: &Server, pid: u32) {
     let folder = std::env::var_os("PAGEKEEPER_PICTURES").map(PathBuf::from);
-    let (client, _profile) = browser(driver, 1280, 1500, false).await;
+    let Some(Browser { client, _profile }) = browser(driver, 1280, 1500, false).await else {
+        return;
+    };
     client.goto(&server.url).await.expect("opened");
     sees_the_working_set(&client, pid).await;
     asks_for_the_machine(&client).await;
@@ -279,7 +309,9 @@ async fn look_at(driver: &str, server: &Server, pid: u32) {
         ("serve-phone-light.png", 390, 1400, false),
         ("serve-phone-dark.png", 390, 1400, true),
     ] {
-        let (client, _profile) = browser(driver, width, height, dark).await;
+        let Some(Browser { client, _profile }) = browser(driver, width, height, dark).await else {
+            return;
+        };
         client.goto(&server.url).await.expect("opened");
         until(
             &client,

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Cell, CellAlignment};
 use pagekeeper::monitor::{
     Region, RegionKind, RegionUse, Snapshot, Source, Whereabouts, protection_name,
 };
 
-use crate::picture::{PAGE, PLACES, Place};
-use crate::terminal::{self, count, size};
+use crate::picture::PAGE;
+use crate::terminal::{count, size};
 
 /// Lines of the list on a terminal; a file gets all.
 const MOST_LINES: usize = 60;
@@ -18,7 +17,7 @@ const BAR: usize = 16;
 /// The map as text. `short` leaves out the allocations that matter least.
 pub(super) fn map(snapshot: &Snapshot, short: bool) -> String {
     let mut text = heading(snapshot);
-    text.push_str(&terminal::trimmed(&totals(snapshot)));
+    text.push_str(&totals(snapshot));
     text.push_str(&allocations(snapshot, short));
     for note in &snapshot.notes {
         let _ = writeln!(text, "note: {note}");
@@ -56,10 +55,6 @@ fn heading(snapshot: &Snapshot) -> String {
     text
 }
 
-fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
-}
-
 fn dash(bytes: u64) -> String {
     if bytes == 0 {
         "-".to_owned()
@@ -68,46 +63,53 @@ fn dash(bytes: u64) -> String {
     }
 }
 
+/// A column of the totals: its name, and its bytes.
+type Column = (&'static str, fn(&Whereabouts) -> u64);
+
+/// What else the totals have, where there is any: the two lists in RAM are one column, so that all fits 80 characters.
+const COLUMNS: [Column; 5] = [
+    ("lists", |pages| pages.modified + pages.standby),
+    ("compressed", |pages| pages.compressed),
+    ("page file", |pages| pages.page_file),
+    ("swapped", |pages| pages.swapped),
+    ("lost", |pages| pages.lost),
+];
+
 /// Kinds against places, and their sum.
 fn totals(snapshot: &Snapshot) -> String {
     let mut all = Whereabouts::default();
     for region in &snapshot.regions {
         all.add(&region.pages);
     }
-    let places: Vec<&Place> = PLACES
-        .iter()
-        .filter(|place| (place.pages)(&all) > 0)
-        .collect();
-    let mut table = terminal::table();
-    let names = ["kind", "regions", "reserved", "committed"];
-    table.set_header(
-        names
-            .into_iter()
-            .chain(places.iter().map(|place| place.name)),
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| column.1(&all) > 0).collect();
+    let mut text = format!(
+        "\n{:<10} {:>7} {:>8} {:>9} {:>8}",
+        "kind", "regions", "reserved", "committed", "resident"
     );
-    let mut row =
-        |name: &str, regions: u64, (reserved, committed, pages): (u64, u64, Whereabouts)| {
-            let bytes = places.iter().map(|place| (place.pages)(&pages) * PAGE);
-            let cells = [
-                Cell::new(name),
-                right(count(regions)),
-                right(dash(reserved)),
-                right(dash(committed)),
-            ];
-            table.add_row(
-                cells
-                    .into_iter()
-                    .chain(bytes.map(|bytes| right(dash(bytes)))),
-            );
-        };
+    for (name, _) in &columns {
+        let _ = write!(text, " {name:>10}");
+    }
+    text.push('\n');
+    let mut row = |name: &str, regions: u64, reserved: u64, committed: u64, pages: &Whereabouts| {
+        let _ = write!(
+            text,
+            "{name:<10} {:>7} {:>8} {:>9} {:>8}",
+            count(regions),
+            dash(reserved),
+            dash(committed),
+            dash(pages.resident * PAGE)
+        );
+        for (_, figure) in &columns {
+            let _ = write!(text, " {:>10}", dash(figure(pages) * PAGE));
+        }
+        text.push('\n');
+    };
     for kind in RegionKind::ALL {
-        let regions = snapshot
-            .regions
-            .iter()
-            .filter(|region| region.kind == kind)
-            .count();
+        let regions = snapshot.regions.iter().filter(|region| region.kind == kind);
+        let regions = regions.count() as u64;
         if regions > 0 {
-            row(kind.name(), regions as u64, snapshot.sum_of(kind));
+            let (reserved, committed, pages) = snapshot.sum_of(kind);
+            row(kind.name(), regions, reserved, committed, &pages);
         }
     }
     let sum = |figure: fn(&Region) -> u64| snapshot.regions.iter().map(figure).sum();
@@ -116,9 +118,11 @@ fn totals(snapshot: &Snapshot) -> String {
     row(
         "total",
         snapshot.regions.len() as u64,
-        (reserved, committed, all),
+        reserved,
+        committed,
+        &all,
     );
-    table.to_string()
+    text
 }
 
 /// Neighbours of one allocation on one line.
@@ -299,6 +303,29 @@ mod tests {
         );
         let long = map(&snapshot, false);
         assert!(long.lines().count() > 500 && !long.contains("not shown:"));
+    }
+
+    #[test]
+    fn the_totals_fit_a_small_terminal() {
+        let everywhere = Whereabouts {
+            resident: 1 << 18,
+            modified: 1 << 18,
+            compressed: 1 << 18,
+            page_file: 1 << 18,
+            ..Whereabouts::default()
+        };
+        let mut regions = vec![region(0, 0x10_0000, &[])];
+        regions[0].pages = everywhere;
+        let text = totals(&Snapshot {
+            regions,
+            ..Snapshot::default()
+        });
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        assert!(text.contains("page file") && !text.contains("swapped"));
+        assert_eq!(text.matches("1.00 GiB").count(), 8);
     }
 
     #[test]

@@ -15,4 +15,4 @@ mod palette;
 pub(crate) use change::Later;
 pub(crate) use document::Document;
 pub(crate) use page::{Body, SECURITY_POLICY, escaped, html};
-pub(crate) use palette::{KINDS, PAGE, PLACES, Place, colour_of, describe};
+pub(crate) use palette::{KINDS, PAGE, PLACES, colour_of, describe};

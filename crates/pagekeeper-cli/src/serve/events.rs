@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use pagekeeper::monitor::{Region, Snapshot};
+use pagekeeper::monitor::{Region, RegionKind, Snapshot};
 use serde::Serialize;
 
 use crate::terminal::{count, size};
 
 /// Changes of less are everyday.
 const NOTABLE: u64 = 16 << 20;
+/// Of smaller allocations only their number is told, unless Pagekeeper manages them.
+const SMALL_ALLOCATION: u64 = 1 << 20;
 /// Reservations and releases that one look tells of; the rest is a number.
 const MOST_ALLOCATIONS: usize = 8;
 /// Parts of a hundred of the commit limit from which on it is nearly reached.
@@ -88,27 +90,28 @@ fn allocations(log: &mut Log, before: &Snapshot, after: &Snapshot) {
             region.name
         )
     };
-    let mut lines: Vec<(u64, String)> = Vec::new();
-    for (base, (region, bytes)) in &new {
-        if !old.contains_key(base) {
-            lines.push((*bytes, format!("reserved {}", told(region, *bytes))));
-        }
-    }
-    for (base, (region, bytes)) in &old {
-        if !new.contains_key(base) {
-            lines.push((*bytes, format!("released {}", told(region, *bytes))));
+    let (mut lines, mut more): (Vec<(u64, String)>, usize) = (Vec::new(), 0);
+    for (what, these, others) in [("reserved", &new, &old), ("released", &old, &new)] {
+        for (base, &(region, bytes)) in these {
+            if others.contains_key(base) {
+                continue;
+            }
+            let managed = matches!(region.kind, RegionKind::Managed | RegionKind::Section);
+            if managed || bytes >= SMALL_ALLOCATION {
+                lines.push((bytes, format!("{what} {}", told(region, bytes))));
+            } else {
+                more += 1;
+            }
         }
     }
     lines.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-    let more = lines.len().saturating_sub(MOST_ALLOCATIONS);
+    more += lines.len().saturating_sub(MOST_ALLOCATIONS);
     for (_, text) in lines.into_iter().take(MOST_ALLOCATIONS) {
         log.info(text);
     }
     if more > 0 {
-        log.info(format!(
-            "{} more, smaller ones were reserved or released",
-            count(more as u64)
-        ));
+        let (more, be) = (count(more as u64), if more == 1 { "was" } else { "were" });
+        log.info(format!("{more} of less size {be} reserved or released"));
     }
 }
 
@@ -220,20 +223,25 @@ mod tests {
 
     #[test]
     fn reservations_and_releases_are_told() {
-        let before = snapshot(&[(0x1_0000, 0x1000), (0x10_0000, 0x2000)]);
+        let before = snapshot(&[
+            (0x1_0000, 0x1000),
+            (0x10_0000, 0x20_0000),
+            (0x80_0000, 0x1000),
+        ]);
         let after = snapshot(&[(0x1_0000, 0x1000), (0x20_0000, 1 << 40)]);
         assert_eq!(
             texts(&before, &after),
             [
                 "reserved 1.00 TiB at 0x200000, private",
-                "released 8.00 KiB at 0x100000, private"
+                "released 2.00 MiB at 0x100000, private",
+                "1 of less size was reserved or released"
             ]
         );
         assert!(texts(&after, &after).is_empty());
-        let many: Vec<(u64, u64)> = (1..100).map(|i| (i << 20, 0x1000)).collect();
+        let many: Vec<(u64, u64)> = (1..100).map(|i| (i << 30, 1 << 20)).collect();
         let told = texts(&snapshot(&[]), &snapshot(&many));
         assert_eq!(told.len(), MOST_ALLOCATIONS + 1);
-        assert!(told[MOST_ALLOCATIONS].starts_with("91 more"));
+        assert!(told[MOST_ALLOCATIONS].starts_with("91 of less"));
     }
 
     #[test]

@@ -26,11 +26,13 @@ function show(index) {
 function startPlayer() {
   byId("player").hidden = false;
   byId("seek").max = frames.length - 1;
+  byId("seek").value = shown;
+  for (const id of ["play", "speed-label"]) byId(id).hidden = names !== null;
   let timer = null;
   const stop = () => {
     clearInterval(timer);
     timer = null;
-    put(byId("play"), "▶ Play");
+    put(byId("play"), "Play");
   };
   const go = (index) => {
     show(index);
@@ -41,7 +43,7 @@ function startPlayer() {
   byId("seek").addEventListener("input", (event) => { stop(); go(Number(event.target.value)); });
   byId("play").addEventListener("click", () => {
     if (timer !== null) return stop();
-    put(byId("play"), "⏸ Pause");
+    put(byId("play"), "Pause");
     if (shown === frames.length - 1) go(0);
     timer = setInterval(() => (shown + 1 < frames.length ? go(shown + 1) : stop()), Number(byId("speed").value));
   });

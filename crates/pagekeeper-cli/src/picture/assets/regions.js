@@ -38,6 +38,11 @@ class RegionTable {
     if (row && scroll) row.scrollIntoView({ block: "nearest" });
   }
 
+  /** Of a few found ones all are shown at once. */
+  isOpen(key) {
+    return this.open.has(key) || (this.matches !== null && this.matches.length <= 20);
+  }
+
   draw() {
     if (!this.regions) return;
     const list = this.matches || this.regions;
@@ -47,14 +52,14 @@ class RegionTable {
       const regions = kinds.get(kind);
       if (!regions) continue;
       wanted.push(this.groupRow(kind, 0, kind, regions, colourOf(kind)));
-      if (!this.open.has(kind)) continue;
+      if (!this.isOpen(kind)) continue;
       const allocations = [...groupBy(regions, (region) => region.allocation_base)];
       this.some(kind, allocations, wanted, ([base, parts]) => {
         if (parts.length === 1) return wanted.push(this.regionRow(parts[0], 1));
         const key = `${kind} ${base}`;
         const named = parts.find((region) => region.name);
         wanted.push(this.groupRow(key, 1, `${hex(base)}  ${named ? named.name : parts[0].engine}`, parts));
-        if (this.open.has(key)) this.some(key, parts, wanted, (region) => wanted.push(this.regionRow(region, 2)));
+        if (this.isOpen(key)) this.some(key, parts, wanted, (region) => wanted.push(this.regionRow(region, 2)));
       });
     }
     const keys = new Set(wanted.map((row) => row.dataset.key));
@@ -110,7 +115,7 @@ class RegionTable {
       if (!this.open.delete(key)) this.open.add(key);
       this.draw();
     });
-    const open = this.open.has(key);
+    const open = this.isOpen(key);
     row.className = `group depth${depth}`;
     row.setAttribute("aria-expanded", open);
     row.cells[0].firstChild.style.background = colour || "transparent";

@@ -82,6 +82,7 @@ class TimeLine {
     c.save();
     c.strokeStyle = colour;
     c.lineWidth = 2;
+    c.setLineDash([]);
     c.beginPath();
     c.moveTo(x, plot.bbox.top);
     c.lineTo(x, plot.bbox.top + plot.bbox.height);
