@@ -1,19 +1,28 @@
-//! What a thread of ours asks for itself: descriptors of its own, a short time slice.
+//! What a thread of ours asks for itself: its number, descriptors of its own, a short time slice.
 
 #![allow(
     unsafe_code,
-    reason = "UNSAFETY: two bare system calls about the calling thread: its descriptor table, its scheduling"
+    reason = "UNSAFETY: bare system calls about the calling thread: its number, its descriptor table, its scheduling"
 )]
 
 use core::mem::size_of;
 use core::time::Duration;
 
-use linux_raw_sys::general::{__NR_close_range, __NR_sched_getattr, __NR_sched_setattr};
+use linux_raw_sys::general::{
+    __NR_close_range, __NR_gettid, __NR_sched_getattr, __NR_sched_setattr,
+};
 
 use crate::{Errno, raw};
 
 /// `CLOSE_RANGE_UNSHARE`.
 const UNSHARE: usize = 2;
+
+/// The calling thread's number (`gettid`). Windows: `GetCurrentThreadId`. May be asked in the fault handler.
+#[inline]
+pub fn number() -> u32 {
+    // SAFETY: Touches no memory.
+    unsafe { raw::call(__NR_gettid, []) }.unwrap_or(0) as u32
+}
 
 /// Gives the calling thread an empty descriptor table of its own. So the program's closing and replacing
 /// (`close_range`, `dup2`) cannot hit what this thread opens, and this thread cannot close a file of the program.

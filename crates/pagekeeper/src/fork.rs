@@ -20,6 +20,7 @@ use pagekeeper_units::PageCount;
 
 use crate::engine::inline;
 use crate::error::EngineError;
+use crate::fault_watch;
 use crate::registry;
 
 /// The word that holds the process's number, from 1 up, and 0 in its forked children. Null before.
@@ -61,6 +62,7 @@ pub(crate) fn mark_process() -> Result<(), EngineError> {
 pub(crate) fn become_owner() {
     registry::forget_all();
     inline::pin::forget_all();
+    fault_watch::forget_all();
     let mark = MARK.load(Ordering::Acquire);
     let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     // SAFETY: a child has a mark, and a non-null mark points to a page that is never unmapped.

@@ -34,6 +34,7 @@ mod engine;
 mod error;
 mod exception;
 mod fault_sites;
+pub mod fault_watch;
 mod fork;
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 mod kernel_touch;

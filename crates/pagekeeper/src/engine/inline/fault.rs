@@ -25,6 +25,7 @@ use super::staging::{FrameNumber, Stored};
 use super::storage::ReadOutcome;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
+use crate::fault_watch::{self, Arrived};
 
 /// What the program wanted to do with the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
         if entry.kind() == Kind::Present && !entry.is_busy() {
             return Answer::Again;
         }
-        if entry.kind() == Kind::Fill && set.fill_huge(arena, page) {
+        if entry.kind() == Kind::Fill && !fault_watch::is_on() && set.fill_huge(arena, page) {
             return Answer::Again;
         }
         let wanted = if entry.is_busy() {
@@ -104,6 +105,7 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
         let extent = arena.lock_extent(ExtentNumber::of(page));
         let outcome = act(extent, page, want, taken, area);
         set.frames().give(taken - outcome.used);
+        area.arrived = Arrived::from(page, outcome.used, outcome.read_disk);
         set.wake_balancer_when_low();
         if let Some(answer) = outcome.answer {
             return answer;
@@ -143,22 +145,24 @@ fn continues(first: Entry, next: Entry, distance: u64) -> bool {
     }
 }
 
-/// What `act` did: frames used of those taken, and the fault's end, or `None` to look again.
+/// What `act` did: frames used of those taken, for pages from the faulting one up, whether a disk was read for them, and the fault's end, or `None` to look again.
 struct Outcome {
     used: u64,
     answer: Option<Answer>,
+    read_disk: bool,
 }
 
 impl Outcome {
     const LOOK_AGAIN: Self = Self {
         used: 0,
         answer: None,
+        read_disk: false,
     };
 
     const fn answer(answer: Answer) -> Self {
         Self {
-            used: 0,
             answer: Some(answer),
+            ..Self::LOOK_AGAIN
         }
     }
 
@@ -166,6 +170,7 @@ impl Outcome {
         Self {
             used: pages,
             answer: Some(Answer::Again),
+            ..Self::LOOK_AGAIN
         }
     }
 }
@@ -361,7 +366,10 @@ fn read(
     if good == 0 {
         return Outcome::answer(Answer::Lost(outcome.error()));
     }
-    settle(&extent, run, done)
+    Outcome {
+        read_disk: true,
+        ..settle(&extent, run, done)
+    }
 }
 
 /// What follows a run of a stream: on its way while the program looks at the run at `now`.

@@ -19,6 +19,7 @@ use super::fault::{Answer, Want, bring_in};
 use super::foreign;
 use super::work_area::WorkArea;
 use crate::exception::{self, Cause};
+use crate::fault_watch::{self, Arrived};
 use crate::fork;
 use crate::process_hook;
 use crate::registry::Reading;
@@ -77,7 +78,7 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
     let instruction = fault.instruction_pointer() as u64;
     match answer(
         arena,
-        page,
+        fault.address() as u64,
         want,
         instruction,
         fault.signal() == SIGNAL_SEGV,
@@ -99,9 +100,12 @@ fn decide(fault: &mut FaultInfo<'_>) -> Decision {
     }
 }
 
-fn answer(arena: &Arena, page: PageNumber, want: Want, instruction: u64, is_segv: bool) -> Answer {
+fn answer(arena: &Arena, address: u64, want: Want, instruction: u64, is_segv: bool) -> Answer {
+    let page = PageNumber::containing(address);
     let start = monotonic_nanoseconds();
     let mut area = arena.set().areas().take();
+    // Of a page that was locked or pinned, perhaps.
+    area.arrived = Arrived::default();
     let top = area.stack_top();
     let mut job = Job {
         arena,
@@ -115,7 +119,11 @@ fn answer(arena: &Arena, page: PageNumber, want: Want, instruction: u64, is_segv
     // the call, and never unwinds.
     unsafe { call_on_stack(top, run, (&raw mut job).cast()) };
     let answer = job.answer;
+    let arrived = core::mem::take(&mut area.arrived);
     drop(area);
+    if fault_watch::is_on() && !arrived.pages.is_empty() {
+        fault_watch::record(instruction, address, arrived.pages, arrived.read_disk);
+    }
     let counters = arena.set().counters();
     let took = monotonic_nanoseconds().saturating_sub(start);
     counters.latency.record(took);

@@ -16,6 +16,7 @@ use pagekeeper_units::{PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, Pa
 
 use super::extent::EXTENT_PAGES;
 use crate::error::EngineError;
+use crate::fault_watch::Arrived;
 
 /// Areas in a pool: more threads than that wait for each other, which on today's disks costs nothing.
 pub(crate) const AREAS: usize = 12;
@@ -31,6 +32,8 @@ pub(crate) struct WorkArea {
     pub(crate) codec: CodecScratch,
     /// A stack for the handler, growing down; its lowest page is inaccessible.
     stack: Mapping,
+    /// What the last fault that worked here brought in.
+    pub(crate) arrived: Arrived,
 }
 
 impl WorkArea {
@@ -48,6 +51,7 @@ impl WorkArea {
                 .map_err(EngineError::AddressSpace)?,
             codec: CodecScratch::new(),
             stack,
+            arrived: Arrived::default(),
         })
     }
 

@@ -1,14 +1,18 @@
-//! Counting page faults with the kernel's software counters, where an ordinary user may.
+//! Page faults by the kernel's software events, where an ordinary user may: counted here, one by one in [`FaultSamples`].
 
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: one bare system call that reads a struct of ours"
 )]
 
+mod fault_samples;
+
 use core::mem::size_of;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general::__NR_perf_event_open;
+
+pub use fault_samples::{FaultSample, FaultSamples};
 
 use crate::{Errno, raw};
 
