@@ -98,6 +98,17 @@ typedef struct _PSAPI_WORKING_SET_EX_INFORMATION {
     PSAPI_WORKING_SET_EX_BLOCK VirtualAttributes;
 } PSAPI_WORKING_SET_EX_INFORMATION, *PPSAPI_WORKING_SET_EX_INFORMATION;
 
+typedef struct _PSAPI_WS_WATCH_INFORMATION {
+    LPVOID FaultingPc;
+    LPVOID FaultingVa;
+} PSAPI_WS_WATCH_INFORMATION, *PPSAPI_WS_WATCH_INFORMATION;
+
+typedef struct _PSAPI_WS_WATCH_INFORMATION_EX {
+    PSAPI_WS_WATCH_INFORMATION BasicInfo;
+    ULONG_PTR FaultingThreadId;
+    ULONG_PTR Flags;
+} PSAPI_WS_WATCH_INFORMATION_EX, *PPSAPI_WS_WATCH_INFORMATION_EX;
+
 typedef struct _ENUM_PAGE_FILE_INFORMATION {
     DWORD cb;
     DWORD Reserved;
@@ -118,6 +129,9 @@ BOOL WINAPI QueryWorkingSet(HANDLE hProcess, PVOID pv, DWORD cb);
 BOOL WINAPI QueryWorkingSetEx(HANDLE hProcess, PVOID pv, DWORD cb);
 DWORD WINAPI GetMappedFileNameA(HANDLE hProcess, LPVOID lpv, LPSTR lpFilename, DWORD nSize);
 DWORD WINAPI GetMappedFileNameW(HANDLE hProcess, LPVOID lpv, LPWSTR lpFilename, DWORD nSize);
+BOOL WINAPI InitializeProcessForWsWatch(HANDLE hProcess);
+BOOL WINAPI GetWsChanges(HANDLE hProcess, PPSAPI_WS_WATCH_INFORMATION lpWatchInfo, DWORD cb);
+BOOL WINAPI GetWsChangesEx(HANDLE hProcess, PPSAPI_WS_WATCH_INFORMATION_EX lpWatchInfoEx, PDWORD cb);
 BOOL WINAPI EnumPageFilesA(PENUM_PAGE_FILE_CALLBACKA pCallBackRoutine, LPVOID pContext);
 BOOL WINAPI EnumPageFilesW(PENUM_PAGE_FILE_CALLBACKW pCallBackRoutine, LPVOID pContext);
 
@@ -129,6 +143,9 @@ BOOL WINAPI EnumPageFilesW(PENUM_PAGE_FILE_CALLBACKW pCallBackRoutine, LPVOID pC
 #define K32QueryWorkingSetEx QueryWorkingSetEx
 #define K32GetMappedFileNameA GetMappedFileNameA
 #define K32GetMappedFileNameW GetMappedFileNameW
+#define K32InitializeProcessForWsWatch InitializeProcessForWsWatch
+#define K32GetWsChanges GetWsChanges
+#define K32GetWsChangesEx GetWsChangesEx
 #define K32EnumPageFilesA EnumPageFilesA
 #define K32EnumPageFilesW EnumPageFilesW
 

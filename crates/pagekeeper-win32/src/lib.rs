@@ -12,6 +12,7 @@
 //! | [`offer`], [`prefetch`] | `OfferVirtualMemory`, `ReclaimVirtualMemory`, `DiscardVirtualMemory`; `PrefetchVirtualMemory` |
 //! | [`physical`] | `AllocateUserPhysicalPages`, `MapUserPhysicalPages`, ... |
 //! | [`working_set`] | `SetProcessWorkingSetSizeEx`, `EmptyWorkingSet`, `QueryWorkingSetEx`, ... |
+//! | [`fault_watch`] | `InitializeProcessForWsWatch`, `GetWsChanges`, `GetWsChangesEx` |
 //! | [`memory_status`], [`system_info`], [`performance`], [`page_files`] | `GlobalMemoryStatusEx`, `GetSystemInfo`, `GetPerformanceInfo`, `GetProcessMemoryInfo`, `EnumPageFiles` |
 //! | [`handles`] | `CloseHandle`, `DuplicateHandle`, `WaitForSingleObject`, `WaitForMultipleObjects` |
 //! | [`files`] | `CreateFile`, `ReadFile`, `WriteFile`, `SetFilePointerEx`, `GetFileSizeEx`, `_get_osfhandle`, ... |
@@ -36,6 +37,7 @@ pub mod bad_pointer;
 pub mod constants;
 mod errors;
 pub mod exceptions;
+pub mod fault_watch;
 pub mod files;
 pub mod free;
 pub mod handles;

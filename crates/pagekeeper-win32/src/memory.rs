@@ -56,6 +56,10 @@ unsafe impl Plain for crate::types::PERFORMANCE_INFORMATION {}
 // SAFETY: as above.
 unsafe impl Plain for crate::types::PSAPI_WORKING_SET_EX_INFORMATION {}
 // SAFETY: as above.
+unsafe impl Plain for crate::types::PSAPI_WS_WATCH_INFORMATION {}
+// SAFETY: as above.
+unsafe impl Plain for crate::types::PSAPI_WS_WATCH_INFORMATION_EX {}
+// SAFETY: as above.
 unsafe impl Plain for crate::types::WIN32_MEMORY_RANGE_ENTRY {}
 // SAFETY: as above.
 unsafe impl Plain for crate::types::MEM_ADDRESS_REQUIREMENTS {}

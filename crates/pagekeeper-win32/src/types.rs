@@ -171,6 +171,21 @@ pub struct PSAPI_WORKING_SET_EX_INFORMATION {
     pub VirtualAttributes: ULONG_PTR,
 }
 
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PSAPI_WS_WATCH_INFORMATION {
+    pub FaultingPc: *mut c_void,
+    pub FaultingVa: *mut c_void,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PSAPI_WS_WATCH_INFORMATION_EX {
+    pub BasicInfo: PSAPI_WS_WATCH_INFORMATION,
+    pub FaultingThreadId: ULONG_PTR,
+    pub Flags: ULONG_PTR,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct ENUM_PAGE_FILE_INFORMATION {

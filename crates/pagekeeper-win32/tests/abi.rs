@@ -57,6 +57,8 @@ fn structures_have_the_layout_of_windows() {
         size_of::<status::PROCESS_MEMORY_COUNTERS>()
     );
     same_layout!(status, PSAPI_WORKING_SET_EX_INFORMATION: VirtualAddress, VirtualAttributes);
+    same_layout!(status, PSAPI_WS_WATCH_INFORMATION: FaultingPc, FaultingVa);
+    same_layout!(status, PSAPI_WS_WATCH_INFORMATION_EX: BasicInfo, FaultingThreadId, Flags);
     same_layout!(status, ENUM_PAGE_FILE_INFORMATION: cb, Reserved, TotalSize, TotalInUse, PeakUsage);
     same_layout!(memory, MEM_ADDRESS_REQUIREMENTS: LowestStartingAddress, HighestEndingAddress, Alignment);
     assert_eq!(

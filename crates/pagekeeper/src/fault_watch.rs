@@ -4,7 +4,7 @@
 //! One record for each page that a fault brings in, of all spaces of the process:
 //!
 //! * the inline engine's fault handler writes them itself into a buffer of [`CAPACITY`] records, without a lock, an allocation or a
-//!   wait; pages that come in with the one that was touched have their record too. Huge pages are not used meanwhile;
+//!   wait. Pages come in one by one meanwhile; those that are read from the disk together have a record each;
 //! * faults that the kernel answers (the other engines') come from its software events, where this process may open them
 //!   ([`Coverage`]). What the kernel maps around a fault on its own is not told.
 //!
@@ -98,7 +98,7 @@ struct Watch {
     kept: Vec<WatchedFault>,
 }
 
-/// Whether faults are watched: then pages come in one by one or in runs, never as huge pages. For the fault path.
+/// Whether faults are watched. For the fault path.
 #[inline]
 pub(crate) fn is_on() -> bool {
     RECORDING.load(Ordering::Relaxed)

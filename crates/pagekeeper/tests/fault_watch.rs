@@ -62,7 +62,7 @@ fn this_thread() -> u32 {
 fn touched_pages_are_told_once_with_their_thread() {
     with_every_engine("touched_pages_are_told_once_with_their_thread", |engine| {
         let space = space(engine, ByteCount::mib(64));
-        // Apart from each other, so that nothing is read or filled ahead into another's; and small, so that no huge page is used.
+        // Small, so that the kernel uses no huge page.
         let memory = committed(&space, ByteCount::mib(1));
         assert_eq!(
             fault_watch::take(9).unwrap_err(),

@@ -11,6 +11,7 @@ use pagekeeper_units::{
 };
 
 use super::{Core, Request, Shared, Space, foreign};
+use crate::engine::EngineKind;
 use crate::error::Error;
 
 /// Where a reservation may lie, if not anywhere. Windows: `MEM_ADDRESS_REQUIREMENTS`.
@@ -61,6 +62,11 @@ impl Space {
     pub fn allocation_at(&self, address: u64) -> Option<AllocationInfo> {
         let core = self.shared().core();
         core.model.allocation_at(PageNumber::containing(address))
+    }
+
+    /// The engine that serves a reservation which asks for no other.
+    pub fn default_engine(&self) -> EngineKind {
+        self.shared().default_engine()
     }
 
     /// Whether the space does only what today's Windows does.

@@ -92,7 +92,9 @@ pub(crate) fn bring_in(arena: &Arena, page: PageNumber, want: Want, area: &mut W
         if entry.kind() == Kind::Fill && !fault_watch::is_on() && set.fill_huge(arena, page) {
             return Answer::Again;
         }
-        let wanted = if entry.is_busy() {
+        // Who watches wants to see each touch; what a disk is read for comes in together all the same.
+        let alone = fault_watch::is_on() && entry.kind() != Kind::File;
+        let wanted = if entry.is_busy() || alone {
             1
         } else {
             run_length(arena, page, entry, ahead)
