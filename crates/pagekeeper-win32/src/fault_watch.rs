@@ -12,6 +12,7 @@ use pagekeeper::fault_watch::{self, Coverage, FaultWatchError, WatchedFault};
 
 use crate::constants::{
     ERROR_GEN_FAILURE, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_MORE_ITEMS, ERROR_NOT_SUPPORTED,
+    PROCESS_QUERY_INFORMATION,
 };
 use crate::errors::Code;
 use crate::last_error::to_bool;
@@ -31,7 +32,7 @@ pub extern "C" fn InitializeProcessForWsWatch(process: HANDLE) -> BOOL {
 }
 
 fn initialize(process: HANDLE) -> Result<(), Code> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_INFORMATION)?;
     let engine = space::get()?.default_engine();
     match fault_watch::start().map_err(refused)? {
         // Nothing would ever be told of this process's memory.
@@ -125,7 +126,7 @@ fn changes<T: Plain>(
     length: DWORD,
     show: impl Fn(Option<&WatchedFault>) -> T,
 ) -> Result<DWORD, Failure> {
-    process::check(process)?;
+    process::check_for(process, PROCESS_QUERY_INFORMATION)?;
     let room = length as usize / size_of::<T>();
     // Before anything is taken that could not be handed over.
     if room > 0 {

@@ -6,7 +6,8 @@
 //! * the inline engine's fault handler writes them itself into a buffer of [`CAPACITY`] records, without a lock, an allocation or a
 //!   wait. Pages come in one by one meanwhile; those that are read from the disk together have a record each;
 //! * faults that the kernel answers (the other engines') come from its software events, where this process may open them
-//!   ([`Coverage`]). What the kernel maps around a fault on its own is not told.
+//!   ([`Coverage`]). What the kernel maps around a fault on its own, or
+//!   puts into a huge page, is not told.
 //!
 //! A full buffer takes no more until it is emptied by [`take`], as Windows'. Faults of the kernel itself, inside system
 //! calls, are not recorded.

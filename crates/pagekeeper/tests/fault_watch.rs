@@ -16,6 +16,9 @@ use support::{PAGE, child_engine, committed, in_child, inline_works, space, word
 /// Runs `body` with each engine whose faults can be watched, in a process of its own: this test, named `name`, again.
 fn with_every_engine(name: &str, body: impl Fn(EngineKind)) {
     if let Some(engine) = child_engine() {
+        // The kernel may put pages together into a huge one at any moment: those come in without a fault.
+        // SAFETY: says only that.
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
         return body(engine);
     }
     for (_, engine) in EngineKind::NAMES {
@@ -62,7 +65,6 @@ fn this_thread() -> u32 {
 fn touched_pages_are_told_once_with_their_thread() {
     with_every_engine("touched_pages_are_told_once_with_their_thread", |engine| {
         let space = space(engine, ByteCount::mib(64));
-        // Small, so that the kernel uses no huge page.
         let memory = committed(&space, ByteCount::mib(1));
         assert_eq!(
             fault_watch::take(9).unwrap_err(),

@@ -1,6 +1,10 @@
 // InitializeProcessForWsWatch and GetWsChanges(Ex): which pages came in since the last question.
 #include "conform.h"
 
+#ifndef __MINGW32__
+#include <sys/prctl.h>
+#endif
+
 #define COUNT 40000
 
 static PSAPI_WS_WATCH_INFORMATION changes[COUNT];
@@ -33,6 +37,10 @@ static int listed(int extended, int first, int count) {
 
 int main(void) {
     begin();
+#ifndef __MINGW32__
+    // The kernel may put pages together into a huge one at any moment: those come in without a fault.
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+#endif
     HANDLE me = GetCurrentProcess();
     // Its own pages are there before anything is watched.
     memset(changes, 0, sizeof changes);
