@@ -155,16 +155,16 @@ impl FaultSamples {
         let mut lost = 0;
         for ring in &self.rings {
             ring.drain(|kind, words| match (kind, words) {
-                (RECORD_SAMPLE, &[event, instruction, ids, address]) => {
-                    // A forked child inherits events as a thread does.
-                    if ids as u32 == self.process {
-                        visit(FaultSample {
-                            instruction,
-                            address,
-                            thread: (ids >> 32) as u32,
-                            read_disk: self.from_disk.contains(&event),
-                        });
-                    }
+                // A forked child inherits events as a thread does: its faults are none of ours.
+                (RECORD_SAMPLE, &[event, instruction, ids, address])
+                    if ids as u32 == self.process =>
+                {
+                    visit(FaultSample {
+                        instruction,
+                        address,
+                        thread: (ids >> 32) as u32,
+                        read_disk: self.from_disk.contains(&event),
+                    });
                 }
                 (RECORD_LOST, &[_, count, ..]) => lost += count,
                 _ => {}
