@@ -1,5 +1,5 @@
-//! Names and colours. The colours are those of Okabe and Ito, told apart by people with any kind of colour blindness; where
-//! two meet in one picture, patterns, heights and words say the same once more.
+//! Names and colours. People with any kind of colour blindness tell the colours apart, which a test calculates; where two meet
+//! in one picture, patterns, heights and words say the same once more.
 
 use pagekeeper::monitor::{RegionKind, Whereabouts};
 use pagekeeper_units::PAGE_SIZE;
@@ -18,22 +18,22 @@ pub(crate) struct Kind {
 /// Kinds of memory, in the order of legends.
 pub(crate) const KINDS: [Kind; 9] = [
     kind(RegionKind::Managed, "#0072b2", "managed by Pagekeeper"),
-    kind(RegionKind::Section, "#56b4e9", "views of sections"),
-    kind(RegionKind::Image, "#aa6f9e", "programs and libraries"),
-    kind(RegionKind::Mapped, "#009e73", "other files, shared memory"),
-    kind(RegionKind::Heap, "#e69f00", "malloc's heap"),
+    kind(RegionKind::Section, "#00d9fd", "views of sections"),
+    kind(RegionKind::Image, "#ae7c9c", "programs and libraries"),
+    kind(RegionKind::Mapped, "#21af58", "other files, shared memory"),
+    kind(RegionKind::Heap, "#cace14", "malloc's heap"),
     kind(
         RegionKind::Stack,
-        "#d55e00",
+        "#862810",
         "the stack of the first thread",
     ),
-    kind(RegionKind::Private, "#b3a316", "other anonymous memory"),
+    kind(RegionKind::Private, "#829f21", "other anonymous memory"),
     kind(
         RegionKind::Pagekeeper,
-        "#5d6d7e",
+        "#783d4e",
         "what Pagekeeper itself needs",
     ),
-    kind(RegionKind::Kernel, "#8c8c8c", "from the kernel"),
+    kind(RegionKind::Kernel, "#9bcfaf", "from the kernel"),
 ];
 
 const fn kind(kind: RegionKind, colour: &'static str, meaning: &'static str) -> Kind {
@@ -72,35 +72,35 @@ pub(crate) const PLACES: [Place; 8] = [
     Place {
         field: "modified",
         name: "modified",
-        colour: "#d55e00",
+        colour: "#e8590c",
         meaning: "out of the working set, in RAM, not written yet",
         pages: |pages| pages.modified,
     },
     Place {
         field: "standby",
         name: "standby",
-        colour: "#009e73",
+        colour: "#1fbf7a",
         meaning: "out of the working set, in RAM, stored elsewhere as well",
         pages: |pages| pages.standby,
     },
     Place {
         field: "compressed",
         name: "compressed",
-        colour: "#cc79a7",
+        colour: "#d08ab8",
         meaning: "packed, in RAM",
         pages: |pages| pages.compressed,
     },
     Place {
         field: "page_file",
         name: "page file",
-        colour: "#7a7a7a",
+        colour: "#5f6368",
         meaning: "in Pagekeeper's page file only",
         pages: |pages| pages.page_file,
     },
     Place {
         field: "swapped",
         name: "swapped",
-        colour: "#8a5a00",
+        colour: "#7a2e08",
         meaning: "in the kernel's swap",
         pages: |pages| pages.swapped,
     },
@@ -157,6 +157,86 @@ mod tests {
         let fields = serde_json::to_value(one_each).unwrap();
         for place in &PLACES {
             assert_eq!(fields[place.field], (place.pages)(&one_each));
+        }
+    }
+
+    type Matrix = [[f64; 3]; 3];
+
+    /// How colours look without one of the three receptors, after Machado, Oliveira and Fernandes (2009), and with all of them.
+    const EYES: [Matrix; 4] = [
+        [
+            [0.152_286, 1.052_583, -0.204_868],
+            [0.114_503, 0.786_281, 0.099_216],
+            [-0.003_882, -0.048_116, 1.051_998],
+        ],
+        [
+            [0.367_322, 0.860_646, -0.227_968],
+            [0.280_085, 0.672_501, 0.047_413],
+            [-0.011_820, 0.042_940, 0.968_881],
+        ],
+        [
+            [1.255_528, -0.076_749, -0.178_779],
+            [-0.078_411, 0.930_809, 0.147_602],
+            [0.004_733, 0.691_367, 0.303_900],
+        ],
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+    ];
+
+    fn times(matrix: &Matrix, colour: [f64; 3]) -> [f64; 3] {
+        matrix.map(|row| {
+            row.iter()
+                .zip(colour)
+                .map(|(factor, part)| factor * part)
+                .sum()
+        })
+    }
+
+    /// Red, green and blue in proportion to the light.
+    fn light(colour: &str) -> [f64; 3] {
+        [1, 3, 5].map(|at| {
+            let part = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if part <= 0.040_45 {
+                part / 12.92
+            } else {
+                ((part + 0.055) / 1.055).powf(2.4)
+            }
+        })
+    }
+
+    /// CIE L*a*b*, in which distances are how different colours look.
+    fn lab(light: [f64; 3]) -> [f64; 3] {
+        const XYZ: Matrix = [
+            [0.4124, 0.3576, 0.1805],
+            [0.2126, 0.7152, 0.0722],
+            [0.0193, 0.1192, 0.9505],
+        ];
+        let [x, y, z] = times(&XYZ, light.map(|part| part.clamp(0.0, 1.0)));
+        let [x, y, z] = [x / 0.950_47, y, z / 1.088_83].map(|part| {
+            if part > 0.008_856 {
+                part.cbrt()
+            } else {
+                7.787 * part + 16.0 / 116.0
+            }
+        });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    /// Differences of more than 10 are seen at a glance.
+    #[test]
+    fn all_eyes_tell_the_colours_apart() {
+        let kinds: Vec<&str> = KINDS.iter().map(|entry| entry.colour).collect();
+        let places: Vec<&str> = PLACES.iter().map(|place| place.colour).collect();
+        for colours in [kinds, places] {
+            for (index, one) in colours.iter().enumerate() {
+                for other in &colours[..index] {
+                    for eyes in &EYES {
+                        let seen = [one, other].map(|colour| lab(times(eyes, light(colour))));
+                        let squares = seen[0].iter().zip(seen[1]).map(|(a, b)| (a - b) * (a - b));
+                        let distance = squares.sum::<f64>().sqrt();
+                        assert!(distance > 20.0, "{one} and {other}: {distance}");
+                    }
+                }
+            }
         }
     }
 }

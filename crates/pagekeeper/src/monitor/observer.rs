@@ -111,6 +111,20 @@ impl Observer {
     /// # Errors
     /// [`MonitorError::Exited`], and what [`Observer::of`] gives.
     pub fn snapshot(&mut self) -> Result<Snapshot, MonitorError> {
+        match self.one_snapshot() {
+            // What was opened belongs to the program that ran then; the process may run another one now.
+            Err(MonitorError::Exited { pid }) => match Self::of(pid) {
+                Ok(again) if again.started == self.started => {
+                    *self = again;
+                    self.one_snapshot()
+                }
+                _ => Err(MonitorError::Exited { pid }),
+            },
+            other => other,
+        }
+    }
+
+    fn one_snapshot(&mut self) -> Result<Snapshot, MonitorError> {
         let (mut snapshot, live) = self.look(true)?;
         self.look_at_regions(live)?;
         let Some(seen) = &self.seen else {
@@ -338,6 +352,35 @@ pub fn snapshot() -> Result<Snapshot, MonitorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_runs_another_program_is_looked_at_anew() {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "read line; exec sleep 1000"]);
+        let mut child = shell.stdin(Stdio::piped()).spawn().unwrap();
+        let mut observer = Observer::of(child.id()).unwrap();
+        assert!(!observer.snapshot().unwrap().regions.is_empty());
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        while Identity::of(child.id()).unwrap().name != "sleep" {
+            std::thread::yield_now();
+        }
+        let snapshot = observer.snapshot();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let snapshot = snapshot.unwrap();
+        assert_eq!(
+            (snapshot.name.as_str(), snapshot.command.as_str()),
+            ("sleep", "sleep 1000")
+        );
+        let of_sleep = |region: &Region| region.name.ends_with("/sleep");
+        assert!(snapshot.regions.iter().any(of_sleep));
+        assert_eq!(
+            observer.snapshot().unwrap_err(),
+            MonitorError::Exited { pid: child.id() }
+        );
+    }
 
     #[test]
     fn the_sum_of_the_regions_is_the_totals_and_what_the_kernel_says() {

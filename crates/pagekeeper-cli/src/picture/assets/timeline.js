@@ -1,12 +1,9 @@
 // Stacked areas over time: where the data is, against the RAM budget. Drawn by uPlot; stacking is our own, as it knows none.
 
+const colourOfPlace = (field) => PLACES.find((place) => place.field === field).colour;
 const LAYERS = [
-  ["working_set", "working set", "#0072b2"],
-  ["modified", "modified", "#d55e00"],
-  ["standby", "standby", "#009e73"],
-  ["compressed", "compressed", "#cc79a7"],
-  ["page_file", "page file", "#7a7a7a"],
-  ["swapped", "swapped", "#8a5a00"],
+  ["working_set", "working set", colourOfPlace("resident")],
+  ...["modified", "standby", "compressed", "page_file", "swapped"].map((field) => [field, field.replace("_", " "), colourOfPlace(field)]),
 ];
 
 class TimeLine {
