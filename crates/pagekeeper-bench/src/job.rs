@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel;
-use crate::patterns::{calls, fits, metadata, paging};
+use crate::patterns::{calls, fits, heap, metadata, paging};
 use crate::usage::Peak;
 
 /// What a child has to do.
@@ -24,6 +24,7 @@ pub(crate) enum Work {
     Fits(fits::Job),
     Metadata(metadata::Job),
     Calls(calls::Job),
+    Heap(heap::Job),
 }
 
 /// Work, and where.
@@ -155,6 +156,7 @@ pub(crate) fn child() -> anyhow::Result<()> {
         Work::Fits(job) => serde_json::to_value(fits::run(&job, &before)?)?,
         Work::Metadata(job) => serde_json::to_value(metadata::run(&job)?)?,
         Work::Calls(job) => serde_json::to_value(calls::run(&job)?)?,
+        Work::Heap(job) => serde_json::to_value(heap::run(&job)?)?,
     };
     println!("{result}");
     Ok(())

@@ -90,6 +90,9 @@ impl Race<'_> {
         if self.options.wants("calls") {
             self.calls();
         }
+        if self.options.wants("heap") {
+            self.heap();
+        }
     }
 
     fn paging(&mut self, kind: DataKind) {

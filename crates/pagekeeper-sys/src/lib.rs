@@ -20,6 +20,7 @@
 //! | [`rlimit`] | the process's limits |
 //! | [`shared_file`] | a file in memory by which a process tells others what it does |
 //! | [`signal`] | SIGBUS and SIGSEGV: ours answered, everybody else's left working; leaving the signal frame |
+//! | [`barrier`] | a memory barrier on all threads |
 //! | [`checked_copy`] | copies from and to addresses that may be bad |
 //! | [`announce`] | abstract sockets whose names say something, found in `/proc/net/unix` |
 //! | [`cgroup`] | memory limits of control groups, both versions |
@@ -35,6 +36,7 @@
 //! | [`procmap`] | the kernel's map of a process, and its sums |
 
 pub mod announce;
+pub mod barrier;
 pub mod cgroup;
 pub mod checked_copy;
 pub mod cpu;

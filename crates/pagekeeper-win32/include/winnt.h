@@ -275,6 +275,7 @@ typedef LONG NTSTATUS;
 #define STATUS_ACCESS_VIOLATION ((unsigned int)0xC0000005)
 #define STATUS_IN_PAGE_ERROR ((unsigned int)0xC0000006)
 #define STATUS_NO_MEMORY ((unsigned int)0xC0000017)
+#define STATUS_HEAP_CORRUPTION ((unsigned int)0xC0000374)
 #define STATUS_ILLEGAL_INSTRUCTION ((unsigned int)0xC000001D)
 #define STATUS_NONCONTINUABLE_EXCEPTION ((unsigned int)0xC0000025)
 #define STATUS_INTEGER_DIVIDE_BY_ZERO ((unsigned int)0xC0000094)

@@ -19,6 +19,7 @@
 //! | [`sections`] | `CreateFileMapping`, `OpenFileMapping`, `MapViewOfFile`, `UnmapViewOfFile`, `FlushViewOfFile`, ... |
 //! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `Sleep` |
 //! | [`exceptions`] | `AddVectoredExceptionHandler`, `SetUnhandledExceptionFilter`, `RaiseException`, blocks in C |
+//! | [`heap`] | `HeapCreate`, `HeapAlloc`, `HeapWalk`, ...; `GlobalAlloc`, `LocalAlloc` |
 //! | [`last_error`], [`bad_pointer`] | `GetLastError`, `SetLastError`; `IsBadReadPtr` and its family |
 //!
 //! Beneath them: [`types`] and [`constants`] in Windows' layout, `errors` with the one table of error numbers, `space`
@@ -41,6 +42,7 @@ pub mod fault_watch;
 pub mod files;
 pub mod free;
 pub mod handles;
+pub mod heap;
 pub mod last_error;
 pub mod lock;
 mod memory;

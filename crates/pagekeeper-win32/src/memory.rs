@@ -69,6 +69,10 @@ unsafe impl Plain for crate::types::BY_HANDLE_FILE_INFORMATION {}
 unsafe impl Plain for crate::types::OVERLAPPED {}
 // SAFETY: as above.
 unsafe impl Plain for crate::types::MEM_EXTENDED_PARAMETER {}
+// SAFETY: as above.
+unsafe impl Plain for crate::types::PROCESS_HEAP_ENTRY {}
+// SAFETY: as above.
+unsafe impl Plain for crate::types::HEAP_SUMMARY {}
 
 /// Reads a value at an address that may be bad or unaligned.
 pub(crate) fn read<T: Plain>(from: *const T) -> Result<T, Code> {

@@ -289,3 +289,34 @@ pub type ExceptionHandler = unsafe extern "C-unwind" fn(*mut EXCEPTION_POINTERS)
 const _: () = assert!(size_of::<MEMORY_BASIC_INFORMATION>() == 48);
 const _: () = assert!(size_of::<CONTEXT>() == 1232);
 const _: () = assert!(size_of::<EXCEPTION_RECORD>() == 152);
+
+/// A union on Windows: `hMem` of movable blocks, which our heaps have none of, shares the place of these.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PROCESS_HEAP_REGION_PART {
+    pub dwCommittedSize: DWORD,
+    pub dwUnCommittedSize: DWORD,
+    pub lpFirstBlock: *mut c_void,
+    pub lpLastBlock: *mut c_void,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PROCESS_HEAP_ENTRY {
+    pub lpData: *mut c_void,
+    pub cbData: DWORD,
+    pub cbOverhead: BYTE,
+    pub iRegionIndex: BYTE,
+    pub wFlags: WORD,
+    pub Region: PROCESS_HEAP_REGION_PART,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct HEAP_SUMMARY {
+    pub cb: DWORD,
+    pub cbAllocated: SIZE_T,
+    pub cbCommitted: SIZE_T,
+    pub cbReserved: SIZE_T,
+    pub cbMaxReserve: SIZE_T,
+}

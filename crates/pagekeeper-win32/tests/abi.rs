@@ -73,6 +73,8 @@ fn structures_have_the_layout_of_windows() {
         dwVolumeSerialNumber, nFileSizeHigh, nFileSizeLow, nNumberOfLinks, nFileIndexHigh, nFileIndexLow);
     same_layout!(io, OVERLAPPED: Internal, InternalHigh, Offset = Anonymous, hEvent);
     same_layout!(security, SECURITY_ATTRIBUTES: nLength, lpSecurityDescriptor, bInheritHandle);
+    same_layout!(memory, PROCESS_HEAP_ENTRY: lpData, cbData, cbOverhead, iRegionIndex, wFlags, Region = Anonymous);
+    same_layout!(memory, HEAP_SUMMARY: cb, cbAllocated, cbCommitted, cbReserved, cbMaxReserve);
     // Only the alignment is ours: Windows' metadata does not say 16 for all of them.
     assert_eq!(size_of::<types::CONTEXT>(), size_of::<debug::CONTEXT>());
     macro_rules! context {
@@ -144,7 +146,14 @@ fn numbers_are_those_of_windows() {
             ERROR_USER_MAPPED_FILE, ERROR_PRIVILEGE_NOT_HELD, ERROR_NO_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,
             ERROR_PAGEFILE_QUOTA, ERROR_COMMITMENT_LIMIT, ERROR_NOT_ENOUGH_QUOTA, STATUS_GUARD_PAGE_VIOLATION,
             STATUS_ACCESS_VIOLATION, STATUS_IN_PAGE_ERROR, STATUS_NO_MEMORY, STATUS_NONCONTINUABLE_EXCEPTION,
-            STATUS_STACK_OVERFLOW;
+            STATUS_STACK_OVERFLOW, STATUS_HEAP_CORRUPTION, ERROR_DISCARDED;
+        memory: HEAP_NO_SERIALIZE, HEAP_GENERATE_EXCEPTIONS, HEAP_ZERO_MEMORY, HEAP_REALLOC_IN_PLACE_ONLY,
+            HEAP_CREATE_ENABLE_EXECUTE, HeapCompatibilityInformation, HeapEnableTerminationOnCorruption,
+            HeapOptimizeResources, GMEM_FIXED, GMEM_MOVEABLE, GMEM_ZEROINIT, GHND, GPTR, LMEM_FIXED, LMEM_MOVEABLE,
+            LMEM_ZEROINIT, LHND, LPTR;
+        services: LMEM_MODIFY, LMEM_DISCARDABLE, LMEM_DISCARDED, LMEM_INVALID_HANDLE, LMEM_LOCKCOUNT;
+        services: PROCESS_HEAP_REGION, PROCESS_HEAP_UNCOMMITTED_RANGE, PROCESS_HEAP_ENTRY_BUSY,
+            PROCESS_HEAP_ENTRY_MOVEABLE, PROCESS_HEAP_ENTRY_DDESHARE;
         memory: MEM_COMMIT, MEM_RESERVE, MEM_REPLACE_PLACEHOLDER, MEM_RESERVE_PLACEHOLDER, MEM_RESET, MEM_RESET_UNDO,
             MEM_LARGE_PAGES, MEM_PRESERVE_PLACEHOLDER, MEM_DECOMMIT, MEM_RELEASE, MEM_FREE, MEM_PRIVATE, MEM_MAPPED,
             MEM_IMAGE, PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY, PAGE_EXECUTE, PAGE_EXECUTE_READ,
@@ -192,6 +201,11 @@ fn numbers_are_those_of_windows() {
         ("EXCEPTION_CONTINUE_SEARCH", 0),
         ("EXCEPTION_CONTINUE_EXECUTION", 0xFFFF_FFFF),
         ("PROCESSOR_AMD_X8664", 8664),
+        ("GMEM_MODIFY", 0x80),
+        ("GMEM_DISCARDABLE", 0x100),
+        ("GMEM_DISCARDED", 0x4000),
+        ("GMEM_INVALID_HANDLE", 0x8000),
+        ("GMEM_LOCKCOUNT", 0xFF),
     ];
     for (name, value) in constants::ALL {
         let known = documented

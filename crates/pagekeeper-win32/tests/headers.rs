@@ -115,6 +115,10 @@ fn headers_and_library_agree() {
         Dr as "Dr0", Rax, Rcx, Rdx, Rbx, Rsp, Rbp, Rsi, Rdi, R8, R9, R10, R11, R12, R13, R14, R15, Rip, FltSave,
         VectorRegister, VectorControl, DebugControl, LastBranchToRip, LastBranchFromRip, LastExceptionToRip,
         LastExceptionFromRip);
+    layout!(text, PROCESS_HEAP_ENTRY: lpData, cbData, cbOverhead, iRegionIndex, wFlags, Region);
+    layout!(text, HEAP_SUMMARY: cb, cbAllocated, cbCommitted, cbReserved, cbMaxReserve);
+    text.push_str("SAME(offsetof(PROCESS_HEAP_ENTRY, Region.dwUnCommittedSize), 20);\n");
+    text.push_str("SAME(offsetof(PROCESS_HEAP_ENTRY, Region.lpLastBlock), 32);\n");
     let _ = writeln!(
         text,
         "SAME(sizeof(PROCESS_MEMORY_COUNTERS), {});",

@@ -27,6 +27,8 @@
 //! | [`Section`], [`View`] | file mappings: `CreateFileMapping`, `MapViewOfFile` |
 //! | [`PagedVec`] | none: a vector that may be larger than RAM |
 //! | [`PagedAllocator`] | none: for collections that may be larger than RAM |
+//! | [`Heap`] | a private heap: `HeapCreate` |
+//! | [`PagedGlobal`] | none: all of a program's Rust heap may be larger than RAM |
 //! | [`Settings`] | the system's page-file settings |
 
 mod allocator;
@@ -36,6 +38,8 @@ mod exception;
 mod fault_sites;
 pub mod fault_watch;
 mod fork;
+mod heap;
+mod inside;
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 mod kernel_touch;
 pub mod monitor;
@@ -53,9 +57,11 @@ pub use allocator::PagedAllocator;
 pub use engine::{EngineKind, Residence};
 pub use error::{EngineError, Error, SettingsError};
 pub use exception::{Exception, ExceptionKind, Handled};
+pub use heap::{Heap, HeapBlocks, HeapBuilder, HeapEntries, HeapMemory, PagedGlobal};
 #[cfg(all(feature = "kernel-touch", not(target_feature = "crt-static")))]
 pub use kernel_touch::{KernelTouch, kernel_touches};
 pub use paged_vec::{PagedVec, Plain};
+pub use pagekeeper_heap::{Damage, Entry as HeapEntry, Summary as HeapSummary};
 pub use pagekeeper_model::{
     Access, AllocationInfo, AllocationKind, BaseProtection, FreeRequest, PlaceholderRole,
     Protection, Refusal, RegionInfo, RegionState, RegionType, ReplaceRequest, Verdict,

@@ -9,7 +9,7 @@ use super::{METADATA, Race, Turn};
 use crate::arguments::Options;
 use crate::contender::Place;
 use crate::job::Work;
-use crate::patterns::{calls, metadata};
+use crate::patterns::{calls, heap, metadata};
 
 impl Race<'_> {
     pub(super) fn metadata(&mut self) {
@@ -95,6 +95,45 @@ impl Race<'_> {
                         Turn::Out => false,
                     }
                 });
+            }
+        }
+    }
+
+    /// Heaps and other allocators in turn.
+    pub(super) fn heap(&mut self) {
+        let place = Place {
+            ram: ByteCount::gib(1),
+            folder: self.folder.clone(),
+        };
+        let calls = if self.options.quick {
+            20_000
+        } else {
+            4_000_000
+        };
+        for repeat in 1..=self.options.repeat() {
+            eprintln!("heap: {repeat} of {}", self.options.repeat());
+            for threads in heap::THREADS {
+                for allocator in heap::Allocator::ALL {
+                    let contender = allocator.contender();
+                    if !self.options.wants_contender(contender) {
+                        continue;
+                    }
+                    let work = Work::Heap(heap::Job {
+                        allocator,
+                        place: place.clone(),
+                        threads,
+                        calls,
+                    });
+                    let (warm, limit) = (256 << 20, Duration::from_secs(300));
+                    let turn: Turn<heap::Report> =
+                        self.turn("heap", contender, &place, 0, warm, work, limit);
+                    if let Turn::Done(report, _) = turn {
+                        for (pattern, ns) in report.figures {
+                            let cell = heap::cell(&pattern, threads);
+                            self.add("heap", &cell, contender, allocator.metric(), ns);
+                        }
+                    }
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod fits;
+mod heap;
 mod metadata;
 mod paging;
 mod table;
@@ -39,6 +40,9 @@ pub(crate) fn document(results: &Results) -> String {
     }
     if results.has("calls") {
         calls::write(results, &mut text);
+    }
+    if results.has("heap") {
+        heap::write(results, &mut text);
     }
     skipped(results, &mut text);
     text

@@ -10,6 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::inside;
 use pagekeeper_sys::lock::{SignalsBlocked, WaitWord};
 use pagekeeper_sys::thread;
 
@@ -45,6 +46,7 @@ impl Threads {
             .name(name.into())
             .stack_size(stack_bytes)
             .spawn(move || {
+                inside::stay();
                 // Where either is refused, the thread goes on without.
                 let _ = thread::leave_descriptor_table();
                 let _ = thread::ask_to_run_soon(SLICE);

@@ -19,14 +19,14 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use pagekeeper_model::Protection;
 use pagekeeper_store::page_file::{PageFileSettings, PageFiles, Places};
 use pagekeeper_sys::{descriptor, map};
 
 use super::fork_contents::{Contents, committed_regions};
-use super::{Core, SPACES, Shared, allocate};
+use super::{Core, CoreGuard, SPACES, Shared, allocate};
 use crate::engine::EngineKind;
 use crate::registry::{self, Registered};
 
@@ -34,7 +34,7 @@ use crate::registry::{self, Registered};
 struct Copying {
     /// From `Arc::into_raw`, so that the guard may live as long as it likes.
     shared: *const Shared,
-    core: Option<MutexGuard<'static, Core>>,
+    core: Option<CoreGuard<'static>>,
     contents: Result<Contents, String>,
     /// Those of the child. Made before, because the parent's threads may hold locks of the old ones for ever, seen from the child.
     page_files: PageFileSettings,

@@ -65,6 +65,7 @@ use crate::engine::views::Returned;
 use crate::engine::{EngineKind, inline};
 use crate::error::{EngineError, Error, SettingsError};
 use crate::exception::{Callbacks, Exception, Handled};
+use crate::inside::Inside;
 use crate::reservation::ReservationBuilder;
 use crate::settings::Settings;
 
@@ -121,6 +122,26 @@ pub(crate) struct Core {
     pub(crate) returned: Returned,
     /// Views of sections whose pages are committed one by one, by anybody.
     pub(crate) following: usize,
+}
+
+/// The space lock, held; its thread is inside meanwhile.
+pub(crate) struct CoreGuard<'a> {
+    core: MutexGuard<'a, Core>,
+    _inside: Inside,
+}
+
+impl core::ops::Deref for CoreGuard<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl core::ops::DerefMut for CoreGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -279,6 +300,7 @@ impl Space {
     /// # Errors
     /// [`SettingsError::PageFile`] with what to change.
     pub fn add_page_file(&self, place: &std::path::Path) -> Result<usize, Error> {
+        let _inside = Inside::enter();
         let id = self
             .shared
             .files()
@@ -299,18 +321,22 @@ impl core::fmt::Debug for Space {
 }
 
 impl Shared {
-    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn core(&self) -> CoreGuard<'_> {
+        let inside = Inside::enter();
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let returned = core.returned.take();
         if !returned.is_zero() {
             core.model.commit_account_mut().refund(returned);
         }
-        core
+        CoreGuard {
+            core,
+            _inside: inside,
+        }
     }
 
     /// The space lock, for an operation that a forked child cannot make: its lock may be held for ever by a thread that
     /// only the parent has.
-    pub(crate) fn enter(&self, request: Request) -> Result<MutexGuard<'_, Core>, Error> {
+    pub(crate) fn enter(&self, request: Request) -> Result<CoreGuard<'_>, Error> {
         if !self.is_here() {
             return Err(request.failed(EngineError::ForkedChild));
         }

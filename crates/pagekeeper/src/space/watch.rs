@@ -15,6 +15,7 @@ use pagekeeper_units::{ByteCount, PageCount};
 
 use super::{Shared, Space};
 use crate::error::{Error, SettingsError};
+use crate::inside;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -78,7 +79,10 @@ impl Shared {
         let thread = std::thread::Builder::new()
             .name("pk-watch".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || run(&weak, &stop_in_thread, group));
+            .spawn(move || {
+                inside::stay();
+                run(&weak, &stop_in_thread, group)
+            });
         drop(blocked);
         if let Ok(thread) = thread {
             *watcher = Some(Watcher { stop, thread });

@@ -17,6 +17,7 @@ use super::staging::List;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
 use crate::error::EngineError;
+use crate::inside;
 
 /// How long it sleeps at most: long, because faults wake it; not for ever, so that a missed one costs little.
 const NAP: Duration = Duration::from_millis(500);
@@ -32,7 +33,10 @@ pub(crate) fn start(set: &Arc<WorkingSet>) -> Result<JoinHandle<()>, EngineError
     std::thread::Builder::new()
         .name("pk-balance".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || run(&weak))
+        .spawn(move || {
+            inside::stay();
+            run(&weak)
+        })
         .map_err(|error| EngineError::Kernel {
             call: "clone",
             errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),

@@ -1,0 +1,227 @@
+//! Full and empty magazines that no shard has, and how shards are fed and emptied.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: lists of magazines, which only the holder of the core's lock reaches"
+)]
+
+use core::ptr;
+
+use super::Core;
+use crate::classes::{CLASSES, UNIT, rounds, units_of};
+use crate::header::{Block, Header, State};
+use crate::memory::Memory;
+use crate::shard::{Magazine, Pair};
+
+/// Full magazines of a class hold no more than this together, but there may be one.
+const MOST_BYTES: usize = 64 << 10;
+/// Nor are there more than this.
+const MOST_FULL: usize = 8;
+
+/// Magazines in lists.
+pub(crate) struct Magazines {
+    full: [*mut Magazine; CLASSES],
+    counts: [usize; CLASSES],
+    empty: *mut Magazine,
+}
+
+// SAFETY: only the holder of the core's lock reaches them.
+unsafe impl Send for Magazines {}
+
+impl Magazines {
+    pub(super) const fn new() -> Self {
+        Self {
+            full: [ptr::null_mut(); CLASSES],
+            counts: [0; CLASSES],
+            empty: ptr::null_mut(),
+        }
+    }
+
+    fn take_full(&mut self, class: usize) -> Option<*mut Magazine> {
+        let taken = pop(&mut self.full[class])?;
+        self.counts[class] -= 1;
+        Some(taken)
+    }
+
+    pub(super) fn take_empty(&mut self) -> Option<*mut Magazine> {
+        pop(&mut self.empty)
+    }
+
+    fn keep_empty(&mut self, magazine: *mut Magazine) {
+        push(&mut self.empty, magazine);
+    }
+
+    fn has_room(&self, class: usize) -> bool {
+        let bytes = rounds(class) * units_of(class) as usize * UNIT;
+        self.counts[class] < (MOST_BYTES / bytes).clamp(1, MOST_FULL)
+    }
+
+    fn keep_full(&mut self, class: usize, magazine: *mut Magazine) {
+        push(&mut self.full[class], magazine);
+        self.counts[class] += 1;
+    }
+
+    /// All blocks in full magazines.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
+        self.full.iter().flat_map(|&head| {
+            let next = |magazine: &*mut Magazine| {
+                // SAFETY: magazines of a list are the list's.
+                unsafe { magazine.as_ref() }.map(|magazine| magazine.next)
+            };
+            core::iter::successors(Some(head), next)
+                // SAFETY: as above.
+                .filter_map(|magazine| unsafe { magazine.as_ref() })
+                .flat_map(Magazine::blocks)
+        })
+    }
+
+    /// Forgets all blocks and frees the magazines.
+    pub(super) fn clear(&mut self) {
+        for class in 0..CLASSES {
+            while let Some(magazine) = self.take_full(class) {
+                // SAFETY: out of its list, so nobody has it.
+                unsafe { Magazine::destroy(magazine) };
+            }
+        }
+        while let Some(magazine) = self.take_empty() {
+            // SAFETY: as above.
+            unsafe { Magazine::destroy(magazine) };
+        }
+    }
+}
+
+fn push(head: &mut *mut Magazine, magazine: *mut Magazine) {
+    // SAFETY: the caller gives the magazine to the list.
+    unsafe { (*magazine).next = *head };
+    *head = magazine;
+}
+
+fn pop(head: &mut *mut Magazine) -> Option<*mut Magazine> {
+    let first = *head;
+    // SAFETY: magazines of a list are the list's.
+    *head = unsafe { first.as_ref() }?.next;
+    Some(first)
+}
+
+impl Core {
+    /// A block of a class for a thread whose magazines of it are empty; they are filled again.
+    pub(crate) fn refill(
+        &mut self,
+        memory: &impl Memory,
+        class: usize,
+        pair: &mut Pair,
+    ) -> Option<Block> {
+        if let Some(full) = self.magazines.take_full(class) {
+            let empty = core::mem::replace(&mut pair.loaded, full);
+            if !empty.is_null() {
+                self.magazines.keep_empty(empty);
+            }
+            return pair.pop();
+        }
+        if pair.loaded.is_null() {
+            pair.loaded = self.empty_magazine()?;
+        }
+        // SAFETY: the pair's own magazine.
+        self.stock(memory, class, unsafe { &mut *pair.loaded });
+        pair.pop()
+    }
+
+    /// Fills an empty magazine: with blocks of the size that lie about, else with a run of neighbours, else with one.
+    fn stock(&mut self, memory: &impl Memory, class: usize, magazine: &mut Magazine) {
+        let (units, wanted) = (units_of(class), rounds(class));
+        while magazine.len() < wanted
+            && let Some(block) = self.bins.find_exact(units)
+            && let Some(header) = self.seal.read(block)
+            && header.state == State::Free
+            && self.take(block, header)
+        {
+            self.seal.write(block, Header::new(units, State::Cached));
+            self.count_out(units, 1);
+            magazine.push(block);
+        }
+        if magazine.len() != 0 {
+            return;
+        }
+        let run = units * wanted as u32;
+        let Some(first) = self.allocate(memory, run, State::Cached) else {
+            if let Some(block) = self.allocate(memory, units, State::Cached) {
+                magazine.push(block);
+            }
+            return;
+        };
+        let total = self.units(first);
+        self.count_out(total, -1);
+        let mut block = first;
+        for number in 1..=wanted as u32 {
+            // The last one takes what could not be split off.
+            let own = if number == wanted as u32 {
+                total - units * (number - 1)
+            } else {
+                units
+            };
+            if number == 1 {
+                self.seal.write(block, Header::new(own, State::Cached));
+            } else {
+                self.seal
+                    .create(block, Header::new(own, State::Cached), units);
+            }
+            block.after(own).set_previous(own);
+            self.count_out(own, 1);
+            magazine.push(block);
+            block = block.after(own);
+        }
+    }
+
+    /// Makes room for blocks of a class in a thread's full magazines; false without memory for one.
+    pub(crate) fn make_room(
+        &mut self,
+        memory: &impl Memory,
+        class: usize,
+        pair: &mut Pair,
+    ) -> bool {
+        if pair.loaded.is_null() {
+            pair.loaded = core::mem::replace(&mut pair.spare, ptr::null_mut());
+        }
+        if pair.loaded.is_null() || pair.spare.is_null() {
+            let Some(empty) = self.empty_magazine() else {
+                return false;
+            };
+            pair.spare = core::mem::replace(&mut pair.loaded, empty);
+            return true;
+        }
+        if self.magazines.has_room(class)
+            && let Some(empty) = self.empty_magazine()
+        {
+            self.magazines.keep_full(class, pair.spare);
+            pair.spare = core::mem::replace(&mut pair.loaded, empty);
+        } else {
+            core::mem::swap(&mut pair.loaded, &mut pair.spare);
+            // SAFETY: the pair's own magazine.
+            self.spill(memory, unsafe { &mut *pair.loaded });
+        }
+        true
+    }
+
+    /// Puts a magazine's blocks into the bins.
+    pub(crate) fn spill(&mut self, memory: &impl Memory, magazine: &mut Magazine) {
+        while let Some(block) = magazine.pop() {
+            match self.seal.read(block) {
+                Some(header) if header.state == State::Cached => {
+                    self.free(memory, block, header.units);
+                }
+                _ => self.damaged = true,
+            }
+        }
+    }
+
+    /// Empties all magazines that no shard has.
+    pub(crate) fn spill_full(&mut self, memory: &impl Memory) {
+        for class in 0..CLASSES {
+            while let Some(full) = self.magazines.take_full(class) {
+                // SAFETY: out of its list, so it is this function's.
+                self.spill(memory, unsafe { &mut *full });
+                self.magazines.keep_empty(full);
+            }
+        }
+    }
+}

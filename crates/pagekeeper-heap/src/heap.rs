@@ -1,0 +1,797 @@
+//! The front: what a program calls.
+//!
+//! A small block takes the fast way when it can: its size's magazine of this thread, without a lock. Everything else takes the
+//! core's lock.
+
+#![allow(
+    unsafe_code,
+    reason = "UNSAFETY: hands out memory and takes it back by pointer"
+)]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::alloc::System;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::classes::{LARGEST, class_for, class_served, units_for};
+use crate::core::Core;
+use crate::gate::Gate;
+use crate::header::{Block, Header, Seal, State};
+use crate::memory::Memory;
+use crate::owners::{self, Owner};
+use crate::shard::Shards;
+use crate::{LARGE_BLOCK, OVERHEAD};
+
+/// A growable heap's first reservation is larger than what it commits by this. Source: windows-memory-behaviour.md 16.1.
+const SPARE: usize = 0x1_0000;
+/// The first extension.
+const FIRST_EXTENSION: usize = 0x10_0000;
+/// Committed at the beginning, and what the size of a fixed heap is rounded up to.
+const STEP: usize = 0x2000;
+/// After so many live blocks of one size the front end is on, and says so.
+const LIVE_FOR_FRONT_END: u32 = 18;
+/// After so many calls it works in any case.
+const CALLS_FOR_FRONT_END: u32 = 256;
+/// Smaller fixed heaps have no front end: what lies in magazines would be missed.
+const SMALLEST_WITH_FRONT_END: usize = 1 << 20;
+/// How often a caller that must not wait tries for the lock.
+const TRIES: usize = 1000;
+
+/// How a heap shall be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Bytes committed at once. Windows: `dwInitialSize`.
+    pub initial: usize,
+    /// Bytes that the heap never exceeds, its own data included; 0 for a heap that grows. Windows: `dwMaximumSize`.
+    pub maximum: usize,
+}
+
+/// How one call shall be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The bytes that are new read as zero. Windows: `HEAP_ZERO_MEMORY`.
+    pub zeroed: bool,
+    /// Waits while another thread has locked the heap. Windows: not `HEAP_NO_SERIALIZE`.
+    pub serialised: bool,
+    /// Fails when other threads keep the heap busy, instead of waiting; freed blocks are taken back later. For a global
+    /// allocator, which may be called with other locks held.
+    pub impatient: bool,
+}
+
+impl Request {
+    /// As most calls are.
+    pub const PLAIN: Self = Self {
+        zeroed: false,
+        serialised: true,
+        impatient: false,
+    };
+    /// With new bytes zero.
+    pub const ZEROED: Self = Self {
+        zeroed: true,
+        ..Self::PLAIN
+    };
+}
+
+/// Why a heap cannot be made: no address space, or no commit for its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory for a heap: make its initial size smaller, or raise the commit limit")]
+pub struct Unavailable;
+
+/// Why a pointer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// The address is not this heap's: another heap's, or no heap's.
+    #[error("not memory of this heap")]
+    Foreign,
+    /// No whole block header stands before it: no block begins here, or something wrote over the header.
+    #[error("no block of this heap begins here, or its header was overwritten")]
+    NoBlock,
+    /// The block was freed before.
+    #[error("the block is free already")]
+    Free,
+}
+
+/// Why a block was not resized. It is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeError {
+    /// No memory, or no room in place where that was asked for.
+    #[error("no memory for that size")]
+    NoMemory,
+    /// The pointer is not a block.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+}
+
+/// Sums over a heap, in bytes. Windows: `HEAP_SUMMARY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Blocks of the program, with their headers and what was not asked for.
+    pub allocated: u64,
+    /// Committed pages.
+    pub committed: u64,
+    /// Reserved address space.
+    pub reserved: u64,
+    /// The largest that `reserved` can be; the same as `reserved` for a heap that grows.
+    pub most_reserved: u64,
+}
+
+/// A private heap. Threads may share it; dropping it frees all its blocks at once.
+pub struct Heap<M: Memory> {
+    pub(crate) owner: Owner,
+    pub(crate) seal: Seal,
+    pub(crate) gate: Gate,
+    pub(crate) shards: Shards,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) memory: M,
+    base: usize,
+    is_fixed: bool,
+    may_cache: bool,
+    /// 0 off; 1 working; 2 working and said so.
+    front_end: AtomicU8,
+    calls: AtomicU32,
+    /// Freed blocks that wait for somebody with the lock.
+    deferred: AtomicUsize,
+    /// Freed pointers that nobody has looked at yet.
+    unseen: AtomicPtr<Unseen>,
+}
+
+/// A freed pointer that could not be looked at without the lock.
+struct Unseen {
+    address: usize,
+    next: *mut Unseen,
+}
+
+/// Where a pointer leads.
+pub(crate) enum Found {
+    Block(Block, Header),
+    Large(u32),
+}
+
+impl<M: Memory> Heap<M> {
+    /// A new heap in `memory`.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn new(memory: M, options: &Options) -> Result<Self, Unavailable> {
+        let is_fixed = options.maximum != 0;
+        let round = |size: usize| size.checked_next_multiple_of(STEP).ok_or(Unavailable);
+        let initial = round(options.initial.max(1))?;
+        let reserve = if is_fixed {
+            round(options.maximum.max(options.initial))?
+        } else {
+            round(options.initial)?
+                .checked_add(SPARE)
+                .ok_or(Unavailable)?
+        };
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_usize(core::ptr::from_ref(&memory).addr());
+        let (seal, owner) = (Seal::new(hasher.finish()), Owner::new());
+        let mut core = Core::new(seal, owner, (!is_fixed).then_some(FIRST_EXTENSION));
+        let base = core
+            .begin(&memory, reserve, initial.min(reserve))
+            .ok_or(Unavailable)?;
+        Ok(Self {
+            owner,
+            seal,
+            gate: Gate::new(memory.barrier()),
+            shards: Shards::new(),
+            core: Mutex::new(core),
+            memory,
+            base,
+            is_fixed,
+            may_cache: !is_fixed || reserve >= SMALLEST_WITH_FRONT_END,
+            front_end: AtomicU8::new(0),
+            calls: AtomicU32::new(0),
+            deferred: AtomicUsize::new(0),
+            unseen: AtomicPtr::new(core::ptr::null_mut()),
+        })
+    }
+
+    /// Where its first segment begins: a multiple of 64 KiB that no other heap has. Windows: the heap's handle.
+    pub const fn base(&self) -> usize {
+        self.base
+    }
+
+    /// Whether an address lies in its memory, or is where one of its large blocks begins. Looks at nothing there.
+    #[inline]
+    pub fn owns(&self, pointer: *const u8) -> bool {
+        let address = pointer.addr();
+        owners::of(address.wrapping_sub(OVERHEAD)).is_of(self.owner)
+            || owners::of(address).is_of(self.owner)
+    }
+
+    /// What it takes its pages from.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Whether some header or list was found overwritten so far.
+    pub fn is_damaged(&self) -> bool {
+        self.core().is_damaged()
+    }
+
+    /// A block of `size` bytes at a multiple of 16; nothing without memory. Size 0 gives a block, too. Windows: `HeapAlloc`.
+    #[inline]
+    pub fn allocate(&self, size: usize, request: Request) -> Option<NonNull<u8>> {
+        let block = if size < LARGE_BLOCK {
+            self.pop(size)
+                .or_else(|| self.allocate_slowly(size, request))?
+        } else {
+            return self.allocate_large(size, 1, request);
+        };
+        Some(self.hand_out(block, size, request.zeroed))
+    }
+
+    /// The same at a multiple of `align`, a power of two of 64 KiB at most.
+    pub fn allocate_aligned(
+        &self,
+        size: usize,
+        align: usize,
+        request: Request,
+    ) -> Option<NonNull<u8>> {
+        if align <= OVERHEAD {
+            return self.allocate(size, request);
+        }
+        if size >= LARGE_BLOCK || align >= LARGE_BLOCK / 8 {
+            return self.allocate_large(size, align, request);
+        }
+        let mut core = self.enter(request)?;
+        let block = core.allocate_aligned(&self.memory, units_for(size), align)?;
+        drop(core);
+        Some(self.hand_out(block, size, request.zeroed))
+    }
+
+    #[inline]
+    fn pop(&self, size: usize) -> Option<Block> {
+        let units = units_for(size);
+        if units > LARGEST || self.front_end.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        loop {
+            let block = self.shards.pop(&self.gate, class_for(units))?;
+            match self.seal.read(block) {
+                Some(header) if header.state == State::Cached => return Some(block),
+                // Overwritten, or freed by two threads at once: never used again.
+                _ => self.core().damaged = true,
+            }
+        }
+    }
+
+    /// A free block that left its list becomes the program's.
+    #[inline]
+    fn hand_out(&self, block: Block, size: usize, zeroed: bool) -> NonNull<u8> {
+        let units = self
+            .seal
+            .read(block)
+            .map_or_else(|| units_for(size), |header| header.units);
+        let header = Header::busy(units, size);
+        self.seal.write(block, header);
+        let user = core::ptr::with_exposed_provenance_mut::<u8>(block.user());
+        if zeroed {
+            // SAFETY: the block has room for `size` bytes, and is nobody's yet.
+            unsafe { user.write_bytes(0, size) };
+        }
+        block.mark_tail(header);
+        // SAFETY: no block begins at address 0.
+        unsafe { NonNull::new_unchecked(user) }
+    }
+
+    #[cold]
+    fn allocate_slowly(&self, size: usize, request: Request) -> Option<Block> {
+        let units = units_for(size);
+        let mut core = self.enter(request)?;
+        let found = self.take(&mut core, units);
+        if found.is_some() {
+            return found;
+        }
+        // Other threads may have what is missing in their magazines.
+        if self.front_end.load(Ordering::Relaxed) != 0 {
+            self.empty_shards(&mut core);
+            return core.allocate(&self.memory, units, State::Busy);
+        }
+        None
+    }
+
+    fn take(&self, core: &mut Core, units: u32) -> Option<Block> {
+        if units > LARGEST {
+            return core.allocate(&self.memory, units, State::Busy);
+        }
+        let class = class_for(units);
+        let front_end = self.front_end.load(Ordering::Relaxed);
+        if front_end == 0 {
+            let block = core.allocate(&self.memory, units, State::Busy)?;
+            self.consider_front_end(core, class);
+            return Some(block);
+        }
+        if front_end == 1 && core.out[class] >= LIVE_FOR_FRONT_END {
+            self.front_end.store(2, Ordering::Relaxed);
+        }
+        // SAFETY: the core's lock is held until the pair is let go.
+        match unsafe { self.shards.pair(class) } {
+            Some(pair) => core.refill(&self.memory, class, pair),
+            None => core.allocate(&self.memory, units, State::Busy),
+        }
+    }
+
+    fn consider_front_end(&self, core: &Core, class: usize) {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        if !self.may_cache {
+            return;
+        }
+        if core.out[class] >= LIVE_FOR_FRONT_END {
+            self.front_end.store(2, Ordering::Relaxed);
+        } else if calls >= CALLS_FOR_FRONT_END {
+            self.front_end.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the low-fragmentation front end is said to be on. Windows: `HeapCompatibilityInformation` 2.
+    pub fn has_front_end(&self) -> bool {
+        self.front_end.load(Ordering::Relaxed) == 2
+    }
+
+    /// Switches it on.
+    pub fn use_front_end(&self) {
+        self.front_end.store(2, Ordering::Relaxed);
+    }
+
+    fn allocate_large(&self, size: usize, align: usize, request: Request) -> Option<NonNull<u8>> {
+        if self.is_fixed {
+            return None;
+        }
+        let mut core = self.enter(request)?;
+        let owner = self.owner;
+        let address = core.large.create(&self.memory, owner, size, align)?;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(address))
+    }
+
+    /// Takes a block back. Windows: `HeapFree`.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing has changed then.
+    ///
+    /// # Safety
+    /// Nobody uses the block any more. Pointers that are not blocks of this heap, or were freed before, are refused.
+    #[inline]
+    pub unsafe fn free(&self, pointer: *mut u8, request: Request) -> Result<(), Misuse> {
+        let address = pointer.addr();
+        if let Some((block, header)) = self.look(address)?
+            && header.units <= LARGEST
+            && self.front_end.load(Ordering::Relaxed) != 0
+        {
+            let freed = Header::new(header.units, State::Cached);
+            let mark = || self.seal.write(block, freed);
+            let class = class_served(header.units);
+            if self.shards.push(&self.gate, class, block, mark) {
+                return Ok(());
+            }
+        }
+        self.free_slowly(address, request)
+    }
+
+    /// Takes a block back without the lock, and without calling the memory below: the next holder of the lock does the rest.
+    ///
+    /// # Errors
+    /// [`Misuse`], as far as it can be seen so.
+    ///
+    /// # Safety
+    /// As [`Heap::free`].
+    pub unsafe fn free_later(&self, pointer: *mut u8) -> Result<(), Misuse> {
+        self.defer(pointer.addr())
+    }
+
+    #[cold]
+    fn free_slowly(&self, address: usize, request: Request) -> Result<(), Misuse> {
+        let Some(mut core) = self.enter(request) else {
+            return self.defer(address);
+        };
+        match self.find(&core, address)? {
+            Found::Large(number) => core.large.destroy(&self.memory, number),
+            Found::Block(block, header) => self.put_back(&mut core, block, header),
+        }
+        Ok(())
+    }
+
+    fn put_back(&self, core: &mut Core, block: Block, header: Header) {
+        if header.units <= LARGEST && self.front_end.load(Ordering::Relaxed) != 0 {
+            let class = class_served(header.units);
+            let mark = || {
+                self.seal
+                    .write(block, Header::new(header.units, State::Cached));
+            };
+            // SAFETY: the core's lock is held until the pair is let go.
+            if let Some(pair) = unsafe { self.shards.pair(class) }
+                && core.make_room(&self.memory, class, pair)
+                && pair.push(class, block, mark)
+            {
+                return;
+            }
+        }
+        core.free(&self.memory, block, header.units);
+    }
+
+    /// Bytes that were asked for. Windows: `HeapSize`.
+    ///
+    /// # Errors
+    /// [`Misuse`].
+    pub fn size(&self, pointer: *const u8) -> Result<usize, Misuse> {
+        if let Some((_, header)) = self.look(pointer.addr())? {
+            return Ok(header.size());
+        }
+        let core = self.core();
+        match self.find(&core, pointer.addr())? {
+            Found::Block(_, header) => Ok(header.size()),
+            Found::Large(number) => core
+                .large
+                .get(number)
+                .map_or(Err(Misuse::Free), |large| Ok(large.size())),
+        }
+    }
+
+    /// Makes a block hold `size` bytes: where it is if it can, else (unless `in_place`) elsewhere, with its contents. Windows:
+    /// `HeapReAlloc`.
+    ///
+    /// # Errors
+    /// [`ResizeError`]; the block is as it was.
+    ///
+    /// # Safety
+    /// Nobody else uses the block meanwhile, nor at its old place if it moved.
+    pub unsafe fn resize(
+        &self,
+        pointer: *mut u8,
+        size: usize,
+        in_place: bool,
+        request: Request,
+    ) -> Result<NonNull<u8>, ResizeError> {
+        let here = NonNull::new(pointer).ok_or(Misuse::Foreign)?;
+        let old = self.size(pointer)?;
+        if self.resize_here(pointer.addr(), size, request)? {
+            if request.zeroed && size > old {
+                // SAFETY: the block holds `size` bytes now, and the caller has it for itself.
+                unsafe { pointer.add(old).write_bytes(0, size - old) };
+            }
+            return Ok(here);
+        }
+        if in_place {
+            return Err(ResizeError::NoMemory);
+        }
+        let plain = Request {
+            zeroed: false,
+            ..request
+        };
+        let new = self.allocate(size, plain).ok_or(ResizeError::NoMemory)?;
+        // SAFETY: both hold as many bytes, the new one is nobody's yet, and the old one is the caller's to give.
+        unsafe {
+            new.copy_from_nonoverlapping(here, old.min(size));
+            if request.zeroed && size > old {
+                new.add(old).write_bytes(0, size - old);
+            }
+            self.free(pointer, plain)?;
+        }
+        Ok(new)
+    }
+
+    /// Whether the block could be resized where it is.
+    fn resize_here(&self, address: usize, size: usize, request: Request) -> Result<bool, Misuse> {
+        if let Some((block, header)) = self.look(address)?
+            && size <= header.capacity()
+            && (header.units <= LARGEST / 8 || size >= header.capacity() / 4 * 3)
+        {
+            self.write_size(block, header.units, size);
+            return Ok(true);
+        }
+        let Some(mut core) = self.enter(request) else {
+            return Ok(false);
+        };
+        match self.find(&core, address)? {
+            Found::Large(number) => Ok(core.large.resize(&self.memory, number, size)),
+            Found::Block(block, header) => {
+                let done = size < LARGE_BLOCK && core.resize(&self.memory, block, header, size);
+                if done && let Some(header) = self.seal.read(block) {
+                    self.write_size(block, header.units, size);
+                }
+                Ok(done)
+            }
+        }
+    }
+
+    fn write_size(&self, block: Block, units: u32, size: usize) {
+        let header = Header::busy(units, size);
+        self.seal.write(block, header);
+        block.mark_tail(header);
+    }
+
+    /// The block at an address whose memory is surely there; nothing where the core must look closer.
+    #[inline]
+    fn look(&self, address: usize) -> Result<Option<(Block, Header)>, Misuse> {
+        if owners::of(address.wrapping_sub(OVERHEAD)) != self.owner {
+            return Ok(None);
+        }
+        if !address.is_multiple_of(16) {
+            return Err(Misuse::NoBlock);
+        }
+        // SAFETY: the piece is this heap's, and all of it committed.
+        let block = unsafe { Block::at(address - OVERHEAD) };
+        self.busy(block).map(Some)
+    }
+
+    fn busy(&self, block: Block) -> Result<(Block, Header), Misuse> {
+        let header = self.seal.read(block).ok_or(Misuse::NoBlock)?;
+        match header.state {
+            State::Busy => Ok((block, header)),
+            State::Cached | State::Deferred | State::Free | State::Holes => Err(Misuse::Free),
+            State::End => Err(Misuse::NoBlock),
+        }
+    }
+
+    /// The same for any address, with the core's lock.
+    pub(crate) fn find(&self, core: &Core, address: usize) -> Result<Found, Misuse> {
+        let owner = owners::of(address);
+        if let Some(number) = owner.large_number() {
+            let is_start = owner.is_of(self.owner)
+                && core
+                    .large
+                    .get(number)
+                    .is_some_and(|large| large.address() == address);
+            return if is_start {
+                Ok(Found::Large(number))
+            } else if owner.is_of(self.owner) {
+                Err(Misuse::NoBlock)
+            } else {
+                Err(Misuse::Foreign)
+            };
+        }
+        let before = address.wrapping_sub(OVERHEAD);
+        if !owners::of(before).is_of(self.owner) {
+            return Err(Misuse::Foreign);
+        }
+        let is_there = core
+            .segment_of(before)
+            .is_some_and(|at| core.segments[at].is_committed(before));
+        if !address.is_multiple_of(16) || !is_there {
+            return Err(Misuse::NoBlock);
+        }
+        // SAFETY: the page is this heap's, and committed.
+        let block = unsafe { Block::at(before) };
+        self.busy(block)
+            .map(|(block, header)| Found::Block(block, header))
+    }
+
+    /// Locks the heap for this thread: others wait. Recursive. Windows: `HeapLock`.
+    pub fn lock(&self) {
+        if self.gate.lock() {
+            self.memory.barrier();
+            self.shards.wait();
+            // Whoever came in before the gate was closed goes out.
+            drop(self.core());
+        }
+    }
+
+    /// Undoes one [`Heap::lock`]; false when this thread has not locked it. Windows: `HeapUnlock`.
+    pub fn unlock(&self) -> bool {
+        self.gate.unlock()
+    }
+
+    /// Gives back all pages that no block needs; the largest block that could be had without more memory. Windows: `HeapCompact`.
+    pub fn compact(&self) -> usize {
+        let Some(mut core) = self.enter(Request::PLAIN) else {
+            return 0;
+        };
+        let largest = core.bins.largest();
+        self.empty_shards(&mut core);
+        let largest = largest.max(core.bins.largest());
+        core.give_all_back(&self.memory);
+        (largest as usize * crate::classes::UNIT).saturating_sub(OVERHEAD)
+    }
+
+    /// Sums over the heap. Windows: `HeapSummary`.
+    pub fn summary(&self) -> Summary {
+        let core = self.core();
+        let cached: usize = self.with_shards_stopped(&core, |core| {
+            let bytes = |block| self.seal.read(block).map_or(0, Header::bytes);
+            // SAFETY: the core's lock is held and the shards are stopped.
+            let in_shards = unsafe { self.shards.all() };
+            let in_shards: usize = in_shards
+                .flat_map(|(_, pair)| pair.blocks())
+                .map(bytes)
+                .sum();
+            in_shards + core.magazines.blocks().map(bytes).sum::<usize>()
+        });
+        let in_segments =
+            |segment: &crate::segment::Segment| segment.top - OVERHEAD - segment.first;
+        let blocks: usize = core.segments.iter().map(in_segments).sum();
+        let reserved: usize = core.segments.iter().map(|segment| segment.size).sum();
+        let mut summary = Summary {
+            allocated: blocks.saturating_sub(core.free + cached) as u64,
+            committed: core.committed as u64,
+            reserved: reserved as u64,
+            most_reserved: 0,
+        };
+        for large in core.large.iter() {
+            summary.allocated += (large.size() + large.overhead()) as u64;
+            summary.committed += large.committed() as u64;
+            summary.reserved += large.reserved() as u64;
+        }
+        summary.most_reserved = summary.reserved;
+        summary
+    }
+
+    /// The core, waiting for whoever has it and nothing else.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The core, when no other thread has locked the heap; nothing for a caller that does not wait and cannot have it.
+    fn enter(&self, request: Request) -> Option<MutexGuard<'_, Core>> {
+        loop {
+            let mut core = if request.impatient {
+                self.try_core()?
+            } else {
+                self.core()
+            };
+            if request.serialised && self.gate.is_locked_by_another() {
+                drop(core);
+                if request.impatient {
+                    return None;
+                }
+                self.gate.wait();
+                continue;
+            }
+            if self.deferred.load(Ordering::Relaxed) != 0
+                || !self.unseen.load(Ordering::Relaxed).is_null()
+            {
+                self.take_deferred(&mut core);
+            }
+            return Some(core);
+        }
+    }
+
+    fn try_core(&self) -> Option<MutexGuard<'_, Core>> {
+        for round in 0..TRIES {
+            match self.core.try_lock() {
+                Ok(core) => return Some(core),
+                Err(TryLockError::Poisoned(core)) => return Some(core.into_inner()),
+                Err(TryLockError::WouldBlock) if round % 64 == 63 => std::thread::yield_now(),
+                Err(TryLockError::WouldBlock) => core::hint::spin_loop(),
+            }
+        }
+        None
+    }
+
+    /// Leaves a freed block to whoever has the lock next.
+    fn defer(&self, address: usize) -> Result<(), Misuse> {
+        let Some((block, header)) = self.look(address)? else {
+            self.defer_unseen(address);
+            return Ok(());
+        };
+        self.seal
+            .write(block, Header::new(header.units, State::Deferred));
+        let mut head = self.deferred.load(Ordering::Relaxed);
+        loop {
+            block.link(0).store(head, Ordering::Relaxed);
+            let placed = self.deferred.compare_exchange_weak(
+                head,
+                block.address(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match placed {
+                Ok(_) => return Ok(()),
+                Err(other) => head = other,
+            }
+        }
+    }
+
+    /// The same for a large block, or one beside a hole: which it is cannot be told without the lock. Without memory for the note
+    /// the block is lost.
+    fn defer_unseen(&self, address: usize) {
+        // SAFETY: the layout has a size.
+        let note = unsafe { System.alloc(Layout::new::<Unseen>()) }.cast::<Unseen>();
+        if note.is_null() {
+            return;
+        }
+        let mut next = self.unseen.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: allocated above, and nobody else has it until it is placed.
+            unsafe { note.write(Unseen { address, next }) };
+            let (new, order) = (Ordering::Release, Ordering::Relaxed);
+            match self.unseen.compare_exchange_weak(next, note, new, order) {
+                Ok(_) => return,
+                Err(other) => next = other,
+            }
+        }
+    }
+
+    fn take_unseen(&self, core: &mut Core) {
+        let mut note = self.unseen.swap(core::ptr::null_mut(), Ordering::Acquire);
+        while !note.is_null() {
+            // SAFETY: a note that was placed is whole, and now this function's.
+            let Unseen { address, next } = unsafe {
+                let read = note.read();
+                System.dealloc(note.cast(), Layout::new::<Unseen>());
+                read
+            };
+            match self.find(core, address) {
+                Ok(Found::Large(number)) => core.large.destroy(&self.memory, number),
+                Ok(Found::Block(block, header)) => core.free(&self.memory, block, header.units),
+                Err(_) => core.damaged = true,
+            }
+            note = next;
+        }
+    }
+
+    #[cold]
+    fn take_deferred(&self, core: &mut Core) {
+        let mut at = self.deferred.swap(0, Ordering::Acquire);
+        while at != 0 {
+            // SAFETY: deferred blocks are whole and stay committed.
+            let block = unsafe { Block::at(at) };
+            let Some(header) = self.seal.read(block) else {
+                core.damaged = true;
+                return;
+            };
+            at = block.link(0).load(Ordering::Relaxed);
+            core.free(&self.memory, block, header.units);
+        }
+        self.take_unseen(core);
+    }
+
+    /// Runs while no thread is on its fast way. The core's lock is held.
+    pub(crate) fn with_shards_stopped<T>(&self, core: &Core, run: impl FnOnce(&Core) -> T) -> T {
+        self.stop_shards();
+        let result = run(core);
+        self.gate.go();
+        result
+    }
+
+    fn stop_shards(&self) {
+        let at_rest = self.gate.is_locked();
+        self.gate.stop();
+        if !at_rest {
+            self.memory.barrier();
+        }
+        self.shards.wait();
+    }
+
+    /// Puts all blocks in magazines back into the bins.
+    fn empty_shards(&self, core: &mut Core) {
+        self.stop_shards();
+        // SAFETY: the core's lock is held and the shards are stopped.
+        for (_, pair) in unsafe { self.shards.all() } {
+            for magazine in [pair.loaded, pair.spare] {
+                // SAFETY: as above.
+                if let Some(magazine) = unsafe { magazine.as_mut() } {
+                    core.spill(&self.memory, magazine);
+                }
+            }
+        }
+        core.spill_full(&self.memory);
+        self.gate.go();
+    }
+}
+
+impl<M: Memory> Drop for Heap<M> {
+    fn drop(&mut self) {
+        let mut note = *self.unseen.get_mut();
+        while !note.is_null() {
+            // SAFETY: notes are this heap's alone now.
+            unsafe {
+                let next = (*note).next;
+                System.dealloc(note.cast(), Layout::new::<Unseen>());
+                note = next;
+            }
+        }
+        let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+        core.clear(&self.memory);
+    }
+}
+
+impl<M: Memory> core::fmt::Debug for Heap<M> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Heap")
+            .field("base", &format_args!("{:#x}", self.base))
+            .finish_non_exhaustive()
+    }
+}
