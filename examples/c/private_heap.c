@@ -38,7 +38,8 @@ int main(void) {
     printf("after growing: \"%s\", and the last byte is %d\n", grown, grown[4999]);
 
     HeapFree(heap, 0, first);
-    printf("freed twice: %s, error %u\n", HeapFree(heap, 0, first) ? "TRUE" : "FALSE", (unsigned)GetLastError());
+    BOOL again = HeapFree(heap, 0, first);
+    printf("freed twice: %s, error %u\n", again ? "TRUE" : "FALSE", (unsigned)GetLastError());
     printf("the heap is %s\n", HeapValidate(heap, 0, NULL) ? "whole" : "damaged");
     printf("destroyed: %s\n", HeapDestroy(heap) ? "TRUE" : "FALSE");
     return 0;

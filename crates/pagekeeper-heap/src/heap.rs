@@ -8,19 +8,19 @@
     reason = "UNSAFETY: hands out memory and takes it back by pointer"
 )]
 
-use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::alloc::System;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::classes::{LARGEST, class_for, class_served, units_for};
 use crate::core::Core;
+use crate::deferred::Unseen;
 use crate::gate::Gate;
 use crate::header::{Block, Header, Seal, State};
 use crate::memory::Memory;
 use crate::owners::{self, Owner};
+use crate::request::{Misuse, Options, Request, Unavailable};
 use crate::shard::Shards;
 use crate::{LARGE_BLOCK, OVERHEAD};
 
@@ -39,84 +39,6 @@ const SMALLEST_WITH_FRONT_END: usize = 1 << 20;
 /// How often a caller that must not wait tries for the lock.
 const TRIES: usize = 1000;
 
-/// How a heap shall be.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Bytes committed at once. Windows: `dwInitialSize`.
-    pub initial: usize,
-    /// Bytes that the heap never exceeds, its own data included; 0 for a heap that grows. Windows: `dwMaximumSize`.
-    pub maximum: usize,
-}
-
-/// How one call shall be carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The bytes that are new read as zero. Windows: `HEAP_ZERO_MEMORY`.
-    pub zeroed: bool,
-    /// Waits while another thread has locked the heap. Windows: not `HEAP_NO_SERIALIZE`.
-    pub serialised: bool,
-    /// Fails when other threads keep the heap busy, instead of waiting; freed blocks are taken back later. For a global
-    /// allocator, which may be called with other locks held.
-    pub impatient: bool,
-}
-
-impl Request {
-    /// As most calls are.
-    pub const PLAIN: Self = Self {
-        zeroed: false,
-        serialised: true,
-        impatient: false,
-    };
-    /// With new bytes zero.
-    pub const ZEROED: Self = Self {
-        zeroed: true,
-        ..Self::PLAIN
-    };
-}
-
-/// Why a heap cannot be made: no address space, or no commit for its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no memory for a heap: make its initial size smaller, or raise the commit limit")]
-pub struct Unavailable;
-
-/// Why a pointer is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misuse {
-    /// The address is not this heap's: another heap's, or no heap's.
-    #[error("not memory of this heap")]
-    Foreign,
-    /// No whole block header stands before it: no block begins here, or something wrote over the header.
-    #[error("no block of this heap begins here, or its header was overwritten")]
-    NoBlock,
-    /// The block was freed before.
-    #[error("the block is free already")]
-    Free,
-}
-
-/// Why a block was not resized. It is as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResizeError {
-    /// No memory, or no room in place where that was asked for.
-    #[error("no memory for that size")]
-    NoMemory,
-    /// The pointer is not a block.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
-}
-
-/// Sums over a heap, in bytes. Windows: `HEAP_SUMMARY`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Blocks of the program, with their headers and what was not asked for.
-    pub allocated: u64,
-    /// Committed pages.
-    pub committed: u64,
-    /// Reserved address space.
-    pub reserved: u64,
-    /// The largest that `reserved` can be; the same as `reserved` for a heap that grows.
-    pub most_reserved: u64,
-}
-
 /// A private heap. Threads may share it; dropping it frees all its blocks at once.
 pub struct Heap<M: Memory> {
     pub(crate) owner: Owner,
@@ -132,15 +54,9 @@ pub struct Heap<M: Memory> {
     front_end: AtomicU8,
     calls: AtomicU32,
     /// Freed blocks that wait for somebody with the lock.
-    deferred: AtomicUsize,
+    pub(crate) deferred: AtomicUsize,
     /// Freed pointers that nobody has looked at yet.
-    unseen: AtomicPtr<Unseen>,
-}
-
-/// A freed pointer that could not be looked at without the lock.
-struct Unseen {
-    address: usize,
-    next: *mut Unseen,
+    pub(crate) unseen: AtomicPtr<Unseen>,
 }
 
 /// Where a pointer leads.
@@ -371,19 +287,8 @@ impl<M: Memory> Heap<M> {
         self.free_slowly(address, request)
     }
 
-    /// Takes a block back without the lock, and without calling the memory below: the next holder of the lock does the rest.
-    ///
-    /// # Errors
-    /// [`Misuse`], as far as it can be seen so.
-    ///
-    /// # Safety
-    /// As [`Heap::free`].
-    pub unsafe fn free_later(&self, pointer: *mut u8) -> Result<(), Misuse> {
-        self.defer(pointer.addr())
-    }
-
     #[cold]
-    fn free_slowly(&self, address: usize, request: Request) -> Result<(), Misuse> {
+    pub(crate) fn free_slowly(&self, address: usize, request: Request) -> Result<(), Misuse> {
         let Some(mut core) = self.enter(request) else {
             return self.defer(address);
         };
@@ -430,82 +335,9 @@ impl<M: Memory> Heap<M> {
         }
     }
 
-    /// Makes a block hold `size` bytes: where it is if it can, else (unless `in_place`) elsewhere, with its contents. Windows:
-    /// `HeapReAlloc`.
-    ///
-    /// # Errors
-    /// [`ResizeError`]; the block is as it was.
-    ///
-    /// # Safety
-    /// Nobody else uses the block meanwhile, nor at its old place if it moved.
-    pub unsafe fn resize(
-        &self,
-        pointer: *mut u8,
-        size: usize,
-        in_place: bool,
-        request: Request,
-    ) -> Result<NonNull<u8>, ResizeError> {
-        let here = NonNull::new(pointer).ok_or(Misuse::Foreign)?;
-        let old = self.size(pointer)?;
-        if self.resize_here(pointer.addr(), size, request)? {
-            if request.zeroed && size > old {
-                // SAFETY: the block holds `size` bytes now, and the caller has it for itself.
-                unsafe { pointer.add(old).write_bytes(0, size - old) };
-            }
-            return Ok(here);
-        }
-        if in_place {
-            return Err(ResizeError::NoMemory);
-        }
-        let plain = Request {
-            zeroed: false,
-            ..request
-        };
-        let new = self.allocate(size, plain).ok_or(ResizeError::NoMemory)?;
-        // SAFETY: both hold as many bytes, the new one is nobody's yet, and the old one is the caller's to give.
-        unsafe {
-            new.copy_from_nonoverlapping(here, old.min(size));
-            if request.zeroed && size > old {
-                new.add(old).write_bytes(0, size - old);
-            }
-            self.free(pointer, plain)?;
-        }
-        Ok(new)
-    }
-
-    /// Whether the block could be resized where it is.
-    fn resize_here(&self, address: usize, size: usize, request: Request) -> Result<bool, Misuse> {
-        if let Some((block, header)) = self.look(address)?
-            && size <= header.capacity()
-            && (header.units <= LARGEST / 8 || size >= header.capacity() / 4 * 3)
-        {
-            self.write_size(block, header.units, size);
-            return Ok(true);
-        }
-        let Some(mut core) = self.enter(request) else {
-            return Ok(false);
-        };
-        match self.find(&core, address)? {
-            Found::Large(number) => Ok(core.large.resize(&self.memory, number, size)),
-            Found::Block(block, header) => {
-                let done = size < LARGE_BLOCK && core.resize(&self.memory, block, header, size);
-                if done && let Some(header) = self.seal.read(block) {
-                    self.write_size(block, header.units, size);
-                }
-                Ok(done)
-            }
-        }
-    }
-
-    fn write_size(&self, block: Block, units: u32, size: usize) {
-        let header = Header::busy(units, size);
-        self.seal.write(block, header);
-        block.mark_tail(header);
-    }
-
     /// The block at an address whose memory is surely there; nothing where the core must look closer.
     #[inline]
-    fn look(&self, address: usize) -> Result<Option<(Block, Header)>, Misuse> {
+    pub(crate) fn look(&self, address: usize) -> Result<Option<(Block, Header)>, Misuse> {
         if owners::of(address.wrapping_sub(OVERHEAD)) != self.owner {
             return Ok(None);
         }
@@ -559,72 +391,13 @@ impl<M: Memory> Heap<M> {
             .map(|(block, header)| Found::Block(block, header))
     }
 
-    /// Locks the heap for this thread: others wait. Recursive. Windows: `HeapLock`.
-    pub fn lock(&self) {
-        if self.gate.lock() {
-            self.memory.barrier();
-            self.shards.wait();
-            // Whoever came in before the gate was closed goes out.
-            drop(self.core());
-        }
-    }
-
-    /// Undoes one [`Heap::lock`]; false when this thread has not locked it. Windows: `HeapUnlock`.
-    pub fn unlock(&self) -> bool {
-        self.gate.unlock()
-    }
-
-    /// Gives back all pages that no block needs; the largest block that could be had without more memory. Windows: `HeapCompact`.
-    pub fn compact(&self) -> usize {
-        let Some(mut core) = self.enter(Request::PLAIN) else {
-            return 0;
-        };
-        let largest = core.bins.largest();
-        self.empty_shards(&mut core);
-        let largest = largest.max(core.bins.largest());
-        core.give_all_back(&self.memory);
-        (largest as usize * crate::classes::UNIT).saturating_sub(OVERHEAD)
-    }
-
-    /// Sums over the heap. Windows: `HeapSummary`.
-    pub fn summary(&self) -> Summary {
-        let core = self.core();
-        let cached: usize = self.with_shards_stopped(&core, |core| {
-            let bytes = |block| self.seal.read(block).map_or(0, Header::bytes);
-            // SAFETY: the core's lock is held and the shards are stopped.
-            let in_shards = unsafe { self.shards.all() };
-            let in_shards: usize = in_shards
-                .flat_map(|(_, pair)| pair.blocks())
-                .map(bytes)
-                .sum();
-            in_shards + core.magazines.blocks().map(bytes).sum::<usize>()
-        });
-        let in_segments =
-            |segment: &crate::segment::Segment| segment.top - OVERHEAD - segment.first;
-        let blocks: usize = core.segments.iter().map(in_segments).sum();
-        let reserved: usize = core.segments.iter().map(|segment| segment.size).sum();
-        let mut summary = Summary {
-            allocated: blocks.saturating_sub(core.free + cached) as u64,
-            committed: core.committed as u64,
-            reserved: reserved as u64,
-            most_reserved: 0,
-        };
-        for large in core.large.iter() {
-            summary.allocated += (large.size() + large.overhead()) as u64;
-            summary.committed += large.committed() as u64;
-            summary.reserved += large.reserved() as u64;
-        }
-        summary.most_reserved = summary.reserved;
-        summary
-    }
-
     /// The core, waiting for whoever has it and nothing else.
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The core, when no other thread has locked the heap; nothing for a caller that does not wait and cannot have it.
-    fn enter(&self, request: Request) -> Option<MutexGuard<'_, Core>> {
+    pub(crate) fn enter(&self, request: Request) -> Option<MutexGuard<'_, Core>> {
         loop {
             let mut core = if request.impatient {
                 self.try_core()?
@@ -659,130 +432,11 @@ impl<M: Memory> Heap<M> {
         }
         None
     }
-
-    /// Leaves a freed block to whoever has the lock next.
-    fn defer(&self, address: usize) -> Result<(), Misuse> {
-        let Some((block, header)) = self.look(address)? else {
-            self.defer_unseen(address);
-            return Ok(());
-        };
-        self.seal
-            .write(block, Header::new(header.units, State::Deferred));
-        let mut head = self.deferred.load(Ordering::Relaxed);
-        loop {
-            block.link(0).store(head, Ordering::Relaxed);
-            let placed = self.deferred.compare_exchange_weak(
-                head,
-                block.address(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
-            match placed {
-                Ok(_) => return Ok(()),
-                Err(other) => head = other,
-            }
-        }
-    }
-
-    /// The same for a large block, or one beside a hole: which it is cannot be told without the lock. Without memory for the note
-    /// the block is lost.
-    fn defer_unseen(&self, address: usize) {
-        // SAFETY: the layout has a size.
-        let note = unsafe { System.alloc(Layout::new::<Unseen>()) }.cast::<Unseen>();
-        if note.is_null() {
-            return;
-        }
-        let mut next = self.unseen.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: allocated above, and nobody else has it until it is placed.
-            unsafe { note.write(Unseen { address, next }) };
-            let (new, order) = (Ordering::Release, Ordering::Relaxed);
-            match self.unseen.compare_exchange_weak(next, note, new, order) {
-                Ok(_) => return,
-                Err(other) => next = other,
-            }
-        }
-    }
-
-    fn take_unseen(&self, core: &mut Core) {
-        let mut note = self.unseen.swap(core::ptr::null_mut(), Ordering::Acquire);
-        while !note.is_null() {
-            // SAFETY: a note that was placed is whole, and now this function's.
-            let Unseen { address, next } = unsafe {
-                let read = note.read();
-                System.dealloc(note.cast(), Layout::new::<Unseen>());
-                read
-            };
-            match self.find(core, address) {
-                Ok(Found::Large(number)) => core.large.destroy(&self.memory, number),
-                Ok(Found::Block(block, header)) => core.free(&self.memory, block, header.units),
-                Err(_) => core.damaged = true,
-            }
-            note = next;
-        }
-    }
-
-    #[cold]
-    fn take_deferred(&self, core: &mut Core) {
-        let mut at = self.deferred.swap(0, Ordering::Acquire);
-        while at != 0 {
-            // SAFETY: deferred blocks are whole and stay committed.
-            let block = unsafe { Block::at(at) };
-            let Some(header) = self.seal.read(block) else {
-                core.damaged = true;
-                return;
-            };
-            at = block.link(0).load(Ordering::Relaxed);
-            core.free(&self.memory, block, header.units);
-        }
-        self.take_unseen(core);
-    }
-
-    /// Runs while no thread is on its fast way. The core's lock is held.
-    pub(crate) fn with_shards_stopped<T>(&self, core: &Core, run: impl FnOnce(&Core) -> T) -> T {
-        self.stop_shards();
-        let result = run(core);
-        self.gate.go();
-        result
-    }
-
-    fn stop_shards(&self) {
-        let at_rest = self.gate.is_locked();
-        self.gate.stop();
-        if !at_rest {
-            self.memory.barrier();
-        }
-        self.shards.wait();
-    }
-
-    /// Puts all blocks in magazines back into the bins.
-    fn empty_shards(&self, core: &mut Core) {
-        self.stop_shards();
-        // SAFETY: the core's lock is held and the shards are stopped.
-        for (_, pair) in unsafe { self.shards.all() } {
-            for magazine in [pair.loaded, pair.spare] {
-                // SAFETY: as above.
-                if let Some(magazine) = unsafe { magazine.as_mut() } {
-                    core.spill(&self.memory, magazine);
-                }
-            }
-        }
-        core.spill_full(&self.memory);
-        self.gate.go();
-    }
 }
 
 impl<M: Memory> Drop for Heap<M> {
     fn drop(&mut self) {
-        let mut note = *self.unseen.get_mut();
-        while !note.is_null() {
-            // SAFETY: notes are this heap's alone now.
-            unsafe {
-                let next = (*note).next;
-                System.dealloc(note.cast(), Layout::new::<Unseen>());
-                note = next;
-            }
-        }
+        self.forget_unseen();
         let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
         core.clear(&self.memory);
     }

@@ -18,7 +18,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `heap` | the front: allocate, free, resize, size; which way a call takes |
+//! | `heap`, `resize` | the front: allocate, free, resize, size; which way a call takes |
+//! | `whole` | locking, giving back, sums |
+//! | `request` | what is asked, and why it is refused |
+//! | `deferred` | blocks freed by callers that must not wait |
 //! | `shard` | the low-fragmentation front end: each thread's blocks by size, taken and put back without a lock |
 //! | `gate` | stopping all threads' fast ways: for walking, validating, and for programs that lock the heap |
 //! | `core` | what the heap's lock protects: bins, segments, large blocks, full magazines |
@@ -36,6 +39,7 @@
 mod bins;
 mod classes;
 mod core;
+mod deferred;
 mod gate;
 mod header;
 mod heap;
@@ -43,15 +47,19 @@ mod large;
 mod memory;
 mod owners;
 mod plain;
+mod request;
+mod resize;
 mod segment;
 mod shard;
 mod thread;
 mod validate;
 mod walk;
+mod whole;
 
-pub use heap::{Heap, Misuse, Options, Request, ResizeError, Summary, Unavailable};
+pub use heap::Heap;
 pub use memory::Memory;
 pub use plain::PlainMemory;
+pub use request::{Misuse, Options, Request, ResizeError, Summary, Unavailable};
 pub use validate::Damage;
 pub use walk::{Cursor, Entry};
 

@@ -8,8 +8,9 @@
 use crate::OVERHEAD;
 use crate::core::Core;
 use crate::header::{Block, State};
-use crate::heap::{Found, Heap, Misuse};
+use crate::heap::{Found, Heap};
 use crate::memory::Memory;
+use crate::request::Misuse;
 use crate::segment::Segment;
 
 /// What is wrong with a heap.

@@ -8,9 +8,10 @@
 use crate::OVERHEAD;
 use crate::core::Core;
 use crate::header::{Block, State};
-use crate::heap::{Heap, Misuse};
+use crate::heap::Heap;
 use crate::memory::Memory;
 use crate::owners;
+use crate::request::Misuse;
 use crate::segment::Segment;
 
 /// One thing that a heap consists of. Windows: `PROCESS_HEAP_ENTRY`.

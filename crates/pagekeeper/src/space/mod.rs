@@ -34,6 +34,7 @@ mod foreign;
 mod foreign_change;
 mod fork_contents;
 mod fork_copy;
+mod guard;
 mod ledger;
 mod limits;
 pub(crate) mod observe;
@@ -52,7 +53,7 @@ mod write_watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
 use pagekeeper_store::page_file::{Opener, PageFileError, PageFiles, open_disk};
@@ -75,6 +76,7 @@ pub use degraded::Degraded;
 pub use files::PageFileInfo;
 pub(crate) use foreign::in_model_terms;
 pub(crate) use fork_copy::watch_forks;
+pub(crate) use guard::CoreGuard;
 pub use status::SpaceStatus;
 pub(crate) use views::ViewRequest;
 pub use views::mapped_end;
@@ -122,26 +124,6 @@ pub(crate) struct Core {
     pub(crate) returned: Returned,
     /// Views of sections whose pages are committed one by one, by anybody.
     pub(crate) following: usize,
-}
-
-/// The space lock, held; its thread is inside meanwhile.
-pub(crate) struct CoreGuard<'a> {
-    core: MutexGuard<'a, Core>,
-    _inside: Inside,
-}
-
-impl core::ops::Deref for CoreGuard<'_> {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
-}
-
-impl core::ops::DerefMut for CoreGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Core {
-        &mut self.core
-    }
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -328,10 +310,7 @@ impl Shared {
         if !returned.is_zero() {
             core.model.commit_account_mut().refund(returned);
         }
-        CoreGuard {
-            core,
-            _inside: inside,
-        }
+        CoreGuard::new(core, inside)
     }
 
     /// The space lock, for an operation that a forked child cannot make: its lock may be held for ever by a thread that
@@ -408,21 +387,6 @@ impl Shared {
         core.ledger.set_ram(ram)?;
         core.refresh_limit();
         Ok(())
-    }
-}
-
-impl Core {
-    /// The commit limit follows budgets and page files.
-    pub(crate) fn refresh_limit(&mut self) {
-        let limit = self.ledger.commit_limit();
-        self.model.commit_account_mut().set_limit(limit);
-    }
-
-    /// The commit limit follows a disk that fails or recovers.
-    pub(crate) fn follow_files(&mut self) {
-        if self.ledger.follow_files() {
-            self.refresh_limit();
-        }
     }
 }
 
