@@ -55,7 +55,7 @@ fn main() -> Result<(), pagekeeper::Error> {
         "destroyed in {:.1} ms; committed {} as before, {} resident",
         start.elapsed().as_secs_f64() * 1e3,
         after.committed,
-        after.resident
+        after.total.resident.bytes()
     );
     assert_eq!(after.committed, before.committed, "everything came back");
     Ok(())
