@@ -12,6 +12,7 @@ extern "C" {
 #define WAIT_OBJECT_0 ((DWORD)0)
 
 VOID WINAPI Sleep(DWORD dwMilliseconds);
+BOOL WINAPI SwitchToThread(VOID);
 
 /* For memory notifications; files are always signalled, the own process never is. */
 DWORD WINAPI WaitForSingleObject(HANDLE hHandle, DWORD dwMilliseconds);

@@ -38,6 +38,8 @@ typedef struct _MEMORYSTATUSEX {
     DWORDLONG ullAvailExtendedVirtual;
 } MEMORYSTATUSEX, *LPMEMORYSTATUSEX;
 
+DWORD WINAPI GetTickCount(VOID);
+ULONGLONG WINAPI GetTickCount64(VOID);
 VOID WINAPI GetSystemInfo(LPSYSTEM_INFO lpSystemInfo);
 VOID WINAPI GetNativeSystemInfo(LPSYSTEM_INFO lpSystemInfo);
 BOOL WINAPI GlobalMemoryStatusEx(LPMEMORYSTATUSEX lpBuffer);

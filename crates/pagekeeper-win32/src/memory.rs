@@ -14,12 +14,15 @@ use core::mem::MaybeUninit;
 use pagekeeper::{Access, Verdict};
 use pagekeeper_sys::checked_copy::{copy_checked, is_writable};
 
-use crate::constants::{ERROR_NOACCESS, STATUS_GUARD_PAGE_VIOLATION};
+use crate::constants::{ERROR_NOACCESS, ERROR_SWAPERROR, STATUS_GUARD_PAGE_VIOLATION};
 use crate::errors::Code;
 use crate::space;
 
 /// Copies are tried again where the rules say that the access is allowed: another thread changed the page meanwhile.
 const TRIES: usize = 16;
+
+/// What is left after that: the rules allow the access, and the page cannot be brought in. Windows: `STATUS_IN_PAGE_ERROR`.
+const CANNOT_BE_BROUGHT_IN: Code = Code(ERROR_SWAPERROR);
 
 /// Values that are plain bytes in C: any bytes are one, and all of its bytes mean nothing but it.
 ///
@@ -121,7 +124,7 @@ pub(crate) fn probe_write(to: *mut u8) -> Result<(), Code> {
         }
         failure_at(to.addr(), Access::Write)?;
     }
-    Err(Code(ERROR_NOACCESS))
+    Err(CANNOT_BE_BROUGHT_IN)
 }
 
 /// Whether the byte can be read now.
@@ -148,7 +151,7 @@ fn copy(to: *mut u8, from: *const u8, count: usize, foreign: Access) -> Result<(
         };
         failure_at(side.wrapping_add(done), foreign)?;
     }
-    Err(Code(ERROR_NOACCESS))
+    Err(CANNOT_BE_BROUGHT_IN)
 }
 
 /// Why an access at `address` failed; `Ok` when it would not fail now.

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use crate::constants::{ERROR_INVALID_HANDLE, INFINITE};
+use crate::constants::{ERROR_INVALID_HANDLE, INFINITE, TRUE};
 use crate::errors::Code;
 use crate::handles::{CURRENT_PROCESS, CURRENT_THREAD, Object, entry};
-use crate::types::{DWORD, HANDLE};
+use crate::types::{BOOL, DWORD, HANDLE};
 
 /// Refuses every handle but one of the own process with these rights. Its pseudo handle has all; what `DuplicateHandle` made
 /// of it may have fewer.
@@ -57,5 +57,45 @@ pub extern "C" fn Sleep(milliseconds: DWORD) {
         }
     } else {
         std::thread::sleep(Duration::from_millis(u64::from(milliseconds)));
+    }
+}
+
+/// `SwitchToThread`: TRUE, as if there always were another one to switch to; Linux does not say.
+#[unsafe(no_mangle)]
+pub extern "C" fn SwitchToThread() -> BOOL {
+    std::thread::yield_now();
+    TRUE
+}
+
+/// `GetTickCount64`: milliseconds since the machine was started.
+#[unsafe(no_mangle)]
+pub extern "C" fn GetTickCount64() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: fills a structure of ours; this clock exists everywhere.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// `GetTickCount`: the same, beginning anew every 49.7 days.
+#[unsafe(no_mangle)]
+pub extern "C" fn GetTickCount() -> DWORD {
+    GetTickCount64() as DWORD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_follow_sleep() {
+        let before = GetTickCount64();
+        Sleep(20);
+        let after = GetTickCount64();
+        assert!(after >= before + 20, "{before} {after}");
+        let low = GetTickCount();
+        assert!(low.wrapping_sub(after as DWORD) < 60_000);
     }
 }

@@ -267,8 +267,13 @@ fn release(field: &Field) {
                 }
                 // SAFETY: as above; nothing is allocated at the other addresses.
                 let freed = unsafe { VirtualFree(at(address), size, kind) };
-                assert_eq!(freed, 0, "{address:#x} {size:#x} {kind:#x}");
-                check(true, "VirtualFree, addresses");
+                // At one of the addresses that all threads try, another one may have a reservation at this moment.
+                let may_be_anothers = (0x1_0000..0x7FFF_FFFE_0000).contains(&address);
+                assert!(
+                    freed == 0 || may_be_anothers,
+                    "{address:#x} {size:#x} {kind:#x}"
+                );
+                check(freed == 0, "VirtualFree, addresses");
             }
             // SAFETY: no such process.
             let freed = unsafe { VirtualFreeEx(at(2), at(address), 0, MEM_RELEASE) };

@@ -6,7 +6,8 @@
 )]
 
 use core::fmt::Debug;
-use std::os::fd::OwnedFd;
+use core::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use linux_raw_sys::general as c;
 use pagekeeper_units::{PageNumber, PageRange};
@@ -50,9 +51,23 @@ pub fn map_lookup(features: &Features) -> Box<dyn MapLookup> {
 }
 
 /// One ioctl an address (6.11).
+///
+/// Its descriptor is an ordinary one, which the program may close or replace: see [`ByQuery::is_intact`]. A forked child that inherits
+/// it asks about its parent.
 #[derive(Debug)]
 pub struct ByQuery {
-    file: OwnedFd,
+    file: ManuallyDrop<OwnedFd>,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl Drop for ByQuery {
+    fn drop(&mut self) {
+        if self.is_intact() {
+            // SAFETY: it is not used again.
+            drop(unsafe { ManuallyDrop::take(&mut self.file) });
+        }
+    }
 }
 
 impl ByQuery {
@@ -63,10 +78,30 @@ impl ByQuery {
     pub fn open() -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = retry(|| rustix::fs::open("/proc/self/maps", flags, Mode::empty()))?;
-        let query = Self { file };
+        let identity = identity_of(file.as_fd())?;
+        let query = Self {
+            file: ManuallyDrop::new(file),
+            identity,
+        };
         query.at_or_above(0)?;
         Ok(query)
     }
+
+    /// Its number.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&*self.file)
+    }
+
+    /// Whether its number still is the map: a program may have closed it, or put something else in its place.
+    pub fn is_intact(&self) -> bool {
+        identity_of(self.file.as_fd()).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+fn identity_of(file: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let status = rustix::fs::fstat(file)?;
+    Ok((status.st_dev, status.st_ino))
 }
 
 impl MapLookup for ByQuery {
@@ -80,7 +115,8 @@ impl MapLookup for ByQuery {
         argument.vma_name_size = name.len() as u32;
         argument.vma_name_addr = name.as_mut_ptr().expose_provenance() as u64;
         // SAFETY: Opcode and struct belong together; the name buffer is as long as it says.
-        match unsafe { ioctl::ioctl(&self.file, Updater::<PROCMAP_QUERY, _>::new(&mut argument)) } {
+        match unsafe { ioctl::ioctl(&*self.file, Updater::<PROCMAP_QUERY, _>::new(&mut argument)) }
+        {
             Err(Errno::NOENT) => return Ok(None),
             other => other?,
         }

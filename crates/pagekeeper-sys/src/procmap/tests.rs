@@ -135,3 +135,22 @@ fn sums_see_what_was_touched() {
     assert!(rollup.anonymous_bytes >= touched && rollup.private_dirty_bytes >= touched);
     assert!(rollup.proportional_bytes <= rollup.resident_bytes);
 }
+
+#[test]
+fn a_query_whose_number_was_taken_is_noticed() {
+    let Ok(query) = ByQuery::open() else {
+        println!("skipped, because this kernel does not answer PROCMAP_QUERY");
+        return;
+    };
+    assert!(query.is_intact());
+    let other = std::fs::File::open("/proc/self/status").unwrap();
+    // Under its number lies another file now, which dropping the query must leave open.
+    let number = query.number();
+    // SAFETY: the number is the query's, which is asked nothing more than whether it is intact.
+    let replaced = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&other), number) };
+    assert_eq!(replaced, number);
+    assert!(!query.is_intact());
+    drop(query);
+    // SAFETY: as above; it was not closed, so it is closed here.
+    assert_eq!(unsafe { libc::close(number) }, 0);
+}

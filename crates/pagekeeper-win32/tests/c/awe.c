@@ -1,7 +1,20 @@
 // Address windowing: frames that are mapped into a MEM_PHYSICAL region and out again, keeping their contents.
 #include "faults.h"
 
+#include <psapi.h>
+
 static char *region(SIZE_T pages) { return VirtualAlloc(NULL, pages * PG, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE); }
+
+/// Whether a page is in the list that QueryWorkingSet gives.
+static int listed(void *page) {
+    static ULONG_PTR list[1 << 16];
+    if (!QueryWorkingSet(GetCurrentProcess(), list, sizeof list))
+        return -1;
+    for (ULONG_PTR i = 1; i <= list[0]; i++)
+        if (list[i] >> 12 == (ULONG_PTR)page >> 12)
+            return 1;
+    return 0;
+}
 
 int main(void) {
     begin();
@@ -29,6 +42,7 @@ int main(void) {
     say("awe.beside-still-faults", "r: %s", access_text('r', B + 4 * PG, 1));
     for (int i = 0; i < 4; i++)
         B[(SIZE_T)i * PG] = (char)(i + 1);
+    say("awe.not-in-the-working-set", "%d", listed(B));
     ok = MapUserPhysicalPages(B, 4, NULL);
     say("awe.unmap", "%s | r: %s", ok ? "TRUE" : "FALSE", access_text('r', B, 1));
     ok = MapUserPhysicalPages(B + 8 * PG, 4, frames);

@@ -9,7 +9,7 @@
 
 struct hit {
     DWORD code, flags, count;
-    ULONG_PTR kind, address;
+    ULONG_PTR kind, address, status;
     int at_instruction;
 };
 
@@ -26,6 +26,7 @@ static LONG CALLBACK fault_handler(PEXCEPTION_POINTERS info) {
         hit->count = record->NumberParameters;
         hit->kind = record->ExceptionInformation[0];
         hit->address = record->ExceptionInformation[1];
+        hit->status = record->NumberParameters > 2 ? record->ExceptionInformation[2] : 0;
         hit->at_instruction = (ULONG_PTR)record->ExceptionAddress == (ULONG_PTR)info->ContextRecord->Rip;
     }
     hit_count++;

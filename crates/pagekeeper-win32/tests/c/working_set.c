@@ -27,6 +27,7 @@ static const struct set_row rows[] = {
     {"working-set.both-zero", 0, 0, 0xffff},
     {"working-set.minimum-zero", 0, 4 * MIB, 0xffff},
     {"working-set.maximum-below-13-pages", 0x1000, 0x4000, 0xffff},
+    {"working-set.maximum-beyond-memory", MIB, (SIZE_T)1 << 50, 0xffff},
     {"working-set.trim", ALL_ONES, ALL_ONES, 0xffff},
     {"working-set.only-minimum-all-ones", ALL_ONES, 4 * MIB, 0xffff},
     {"working-set.only-maximum-all-ones", MIB, ALL_ONES, 0xffff},

@@ -214,6 +214,10 @@ static void kernel_writes(void) {
     got = read(fileno(file), B + 0x5000, 0x1000);
     printf("\nwatch.kernel-write-after-trim | read %ld bytes to B+0x5000, byte %d |", got, B[0x5000]);
     marks_print();
+    ResetWriteWatch(B, GR);
+    got = read(4711, B + 0x7000, 0x1000);
+    printf("\nwatch.kernel-write-refused | read %ld bytes |", got);
+    marks_print();
     printf("\n");
     window_clear();
     fclose(file);

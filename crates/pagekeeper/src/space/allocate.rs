@@ -76,6 +76,7 @@ impl Shared {
         match plan {
             FreePlan::Decommit(plan) => {
                 core.refuse_in_window(request)?;
+                core.give_up_offered(plan.range());
                 let tag = core.engine_of(plan.range());
                 core.remember_writes(plan.changes());
                 if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
@@ -88,6 +89,7 @@ impl Shared {
             }
             FreePlan::Release(plan) => {
                 let range = plan.range();
+                core.give_up_offered(range);
                 let tag = plan.allocation().engine;
                 let committed = core.committed_runs(range, plan.refund());
                 let refund = plan.refund();

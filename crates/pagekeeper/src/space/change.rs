@@ -68,10 +68,16 @@ impl Shared {
             .model
             .plan_commit(address, size, protection)
             .map_err(|refusal| request.refused(refusal))?;
+        let taken = core
+            .take_back_offered(plan.range())
+            .map_err(|cause| request.failed(cause))?;
         if let Some(tag) = core.engine_of(plan.range()) {
             core.remember_writes(plan.changes());
             let done = core.commit_runs(request, tag, plan.changes(), plan.charge());
             core.watch_again(plan.changes());
+            if done.is_err() {
+                core.offer_again(taken);
+            }
             done?;
             core.ledger.charge(tag, plan.charge(), PageCount::ZERO);
             core.charge_section(plan.range(), plan.charge());
@@ -92,12 +98,18 @@ impl Shared {
             .model
             .plan_protect(address, size, protection)
             .map_err(|refusal| request.refused(refusal))?;
+        let taken = core
+            .take_back_offered(plan.range())
+            .map_err(|cause| request.failed(cause))?;
         let tag = core.engine_of(plan.range());
         let was_copied = plan.old().is_write_copy() && core.is_copied(plan.range());
         core.remember_writes(plan.changes());
         if let Some(engine) = tag.and_then(|tag| core.ledger.engine(tag)) {
             let done = engine.protect(plan.changes());
             core.watch_again(plan.changes());
+            if done.is_err() {
+                core.offer_again(taken);
+            }
             done.map_err(|cause| request.failed(cause))?;
         }
         let old = core.model.apply_protect(plan);

@@ -93,7 +93,7 @@ impl Contents {
     pub(super) fn of(shared: &Shared, core: &mut Core) -> Result<Self, String> {
         let allocations: Vec<_> = core.model.allocations().map(|it| it.range).collect();
         for range in allocations {
-            core.take_back_offered(range.address(), range.bytes().get());
+            core.give_up_offered(range);
         }
         let files = shared.files();
         let mut contents = Self {

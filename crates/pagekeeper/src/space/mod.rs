@@ -118,6 +118,8 @@ pub(crate) struct Core {
     pub(crate) writes: write_watch::Writes,
     /// Frames that the program owns, and the windows for them.
     pub(crate) physical: physical::Physical,
+    /// How memory that others made is looked up.
+    pub(crate) foreign: foreign::Lookup,
     /// The budget from before a hard maximum of the working set.
     pub(crate) soft_budget: Option<PageCount>,
     /// Commit charge of sections that have gone.
@@ -184,6 +186,7 @@ impl Space {
                 offered: PageRuns::default(),
                 writes: write_watch::Writes::default(),
                 physical: physical::Physical::default(),
+                foreign: foreign::Lookup::default(),
                 soft_budget: None,
                 returned: Returned::default(),
                 following: 0,
@@ -320,9 +323,6 @@ impl Shared {
             return Err(request.failed(EngineError::ForkedChild));
         }
         let mut core = self.core();
-        if !core.offered.is_empty() {
-            core.take_back_offered(request.address, request.size);
-        }
         core.follow_files();
         core.follow_section(request.address);
         Ok(core)

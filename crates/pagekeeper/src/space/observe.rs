@@ -145,7 +145,7 @@ impl Shared {
         core.model.arena_at(page)?;
         let region = core
             .model
-            .query(address, &foreign::KernelMap::default())
+            .query(address, &foreign::KernelMap::new(&core.foreign))
             .ok()?;
         let engine = core
             .engine_of(region.range)

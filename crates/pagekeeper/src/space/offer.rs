@@ -2,16 +2,17 @@
 //! Windows: `OfferVirtualMemory`, `ReclaimVirtualMemory`.
 //!
 //! Windows may throw offered pages away; here they only leave the working set, so taking them back always finds their
-//! contents. What a query says of them does not change. Every other operation on offered pages takes them back first.
+//! contents. What a query says of them does not change. An operation that changes offered pages takes them back first, once the rules
+//! allow it: a refused one leaves them as they are.
 //!
 //! Source: windows-memory-behaviour.md 10.4.
 
 use pagekeeper_model::{PageState, Protection, Refusal, RegionState};
-use pagekeeper_units::{PAGE_SIZE, PageNumber, PageRange};
+use pagekeeper_units::{PAGE_SIZE, PageRange};
 
 use super::{Core, Request, Space};
 use crate::engine::Change;
-use crate::error::Error;
+use crate::error::{EngineError, Error};
 
 impl Space {
     /// Offers whole committed pages: they leave the working set and cannot be touched until [`Space::reclaim_at`]. Locked
@@ -23,6 +24,8 @@ impl Space {
         let request = Request::new("offer", address, size);
         let mut core = self.shared().enter(request)?;
         let range = core.whole_committed(request)?;
+        core.take_back_offered(range)
+            .map_err(|cause| request.failed(cause))?;
         for locked in core.model.locked(range) {
             let bytes = (locked.address(), locked.bytes().get());
             if let Ok(plan) = core.model.plan_unlock(bytes.0, bytes.1) {
@@ -57,9 +60,11 @@ impl Space {
     /// As [`Space::offer_at`].
     pub fn reclaim_at(&self, address: u64, size: u64) -> Result<(), Error> {
         let request = Request::new("reclaim", address, size);
-        let core = self.shared().enter(request)?;
-        // Entering has taken them back.
-        core.whole_committed(request).map(|_| ())
+        let mut core = self.shared().enter(request)?;
+        let range = core.whole_committed(request)?;
+        core.take_back_offered(range)
+            .map_err(|cause| request.failed(cause))?;
+        Ok(())
     }
 }
 
@@ -105,35 +110,61 @@ impl Core {
             .collect()
     }
 
-    /// Opens the offered pages that an operation is about to touch; for a release the whole allocation's.
-    pub(crate) fn take_back_offered(&mut self, address: u64, size: u64) {
-        let page = PageNumber::containing(address);
-        let touched = match self.model.allocation_at(page) {
-            Some(allocation) if size == 0 => Some(allocation.range),
-            _ => PageRange::touched_by(address, size),
-        };
-        let Some(touched) = touched else {
-            return;
-        };
-        for part in self.offered.remove(touched) {
-            let openings: Vec<Change> = self
-                .closings(part)
-                .into_iter()
-                .map(|change| Change {
-                    before: change.after,
-                    after: change.before,
-                    ..change
-                })
-                .collect();
+    /// Opens the offered pages of a range that an operation is about to change, and says which they were; nothing has changed where
+    /// the kernel has no room for another mapping.
+    pub(crate) fn take_back_offered(
+        &mut self,
+        range: PageRange,
+    ) -> Result<Vec<PageRange>, EngineError> {
+        if self.offered.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut taken = Vec::new();
+        let mut rest = self.offered.remove(range).into_iter();
+        while let Some(part) = rest.next() {
+            let openings: Vec<Change> = self.closings(part).into_iter().map(reversed).collect();
             let engine = self.engine_of(part).and_then(|tag| self.ledger.engine(tag));
             if let Some(engine) = engine
-                && engine.protect(&openings).is_err()
+                && let Err(cause) = engine.protect(&openings)
             {
-                // The kernel has no room for another mapping: the pages stay closed, and are known to be.
+                for part in rest.chain([part]) {
+                    self.offered.insert(part);
+                }
+                self.offer_again(taken);
+                return Err(cause);
+            }
+            self.watch_again(&openings);
+            taken.push(part);
+        }
+        Ok(taken)
+    }
+
+    /// Offered pages are about to go: an engine must find them as the rules see them, as far as the kernel allows.
+    pub(crate) fn give_up_offered(&mut self, range: PageRange) {
+        if self.take_back_offered(range).is_err() {
+            self.offered.remove(range);
+        }
+    }
+
+    /// Closes what was taken back for an operation that failed.
+    pub(crate) fn offer_again(&mut self, taken: Vec<PageRange>) {
+        for part in taken {
+            let closings = self.closings(part);
+            self.remember_writes(&closings);
+            let engine = self.engine_of(part).and_then(|tag| self.ledger.engine(tag));
+            // Where the kernel refuses they stay open, and are offered no longer.
+            if engine.is_none_or(|engine| engine.protect(&closings).is_ok()) {
                 self.offered.insert(part);
-            } else {
-                self.watch_again(&openings);
             }
         }
+    }
+}
+
+/// The way back.
+fn reversed(change: Change) -> Change {
+    Change {
+        before: change.after,
+        after: change.before,
+        ..change
     }
 }

@@ -85,6 +85,7 @@ impl Core {
     /// The pages of the plan are given back to the engine, and stay a placeholder.
     pub(super) fn preserve_placeholder(&mut self, plan: PreservePlan) {
         let (range, tag, refund) = (plan.range(), plan.allocation().engine, plan.refund());
+        self.give_up_offered(range);
         self.forget_writes(range, plan.changes());
         if let Some(engine) = self.ledger.engine(tag) {
             engine.release(range, plan.changes());

@@ -23,7 +23,7 @@ impl Space {
         core.follow_section(address);
         let mut region = core
             .model
-            .query(address, &foreign::KernelMap::default())
+            .query(address, &foreign::KernelMap::new(&core.foreign))
             .map_err(|refusal| request.refused(refusal))?;
         core.show_copies(&mut region);
         Ok(region)

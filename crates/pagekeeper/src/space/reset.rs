@@ -27,6 +27,10 @@ impl Space {
             .model
             .plan_reset(address, size)
             .map_err(|refusal| request.refused(refusal))?;
+        for change in plan.committed().iter() {
+            core.take_back_offered(change.range)
+                .map_err(|cause| request.failed(cause))?;
+        }
         core.remember_writes(plan.committed());
         for change in plan.committed().iter() {
             let tag = core.engine_of(change.range);

@@ -31,13 +31,16 @@ impl Space {
             }
             other => other.map_err(|refusal| request.refused(refusal))?,
         };
+        let taken = core
+            .take_back_offered(plan.range())
+            .map_err(|cause| request.failed(cause))?;
         if let Some(engine) = core
             .engine_of(plan.range())
             .and_then(|tag| core.ledger.engine(tag))
+            && let Err(cause) = engine.lock(plan.range())
         {
-            engine
-                .lock(plan.range())
-                .map_err(|cause| request.failed(cause))?;
+            core.offer_again(taken);
+            return Err(request.failed(cause));
         }
         core.model.apply_lock(plan);
         Ok(())
@@ -155,6 +158,8 @@ impl Shared {
             .model
             .plan_discard(address, size)
             .map_err(|refusal| request.refused(refusal))?;
+        core.take_back_offered(plan.range())
+            .map_err(|cause| request.failed(cause))?;
         let state = PageState::Committed(pagekeeper_model::Protection::READ_WRITE);
         let change = Change {
             range: plan.range(),

@@ -58,6 +58,14 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// What is committed in pieces of a nature.
+    pub(super) fn committed_mut(&mut self, nature: Nature) -> &mut u64 {
+        match nature {
+            Nature::Anonymous => &mut self.anonymous_committed,
+            Nature::File(_) => &mut self.file_committed,
+        }
+    }
+
     /// The anonymous share in pages. Without a page file everything is anonymous.
     pub(super) fn anonymous_share(&self, files_are_possible: bool) -> u64 {
         if files_are_possible {

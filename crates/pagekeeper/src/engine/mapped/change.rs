@@ -1,4 +1,4 @@
-//! Carrying out changes of pages: planned against the record, then done in an order in which no other thread
+//! Carrying out commits and changes of rights: planned against the record, then done in an order in which no other thread
 //! sees a page too early or loses one too early, then recorded. On a refusal everything done is undone.
 //!
 //! | step | why there |
@@ -16,30 +16,27 @@ use core::ops::Range;
 use pagekeeper_sys::map::Access;
 use pagekeeper_units::PageRange;
 
-use super::book::{Book, PieceKey, key_of};
+use super::book::{Book, PieceKey};
 use super::kernel::Kernel;
-use super::piece::{Nature, Piece, Place, Wanted, piece_number, positions, split};
+use super::piece::{Nature, Piece, Place, Wanted, positions, split};
 use crate::engine::Change;
 use crate::error::EngineError;
 
-/// From so many pages on, a decommit that empties a piece closes it at once instead of fencing its pages.
-const CLOSE_AT_ONCE_PAGES: u64 = 64;
-
 /// A change of access, and what it was before.
 #[derive(Clone, Copy, Debug)]
-struct AccessChange {
-    range: PageRange,
+pub(super) struct AccessChange {
+    pub(super) range: PageRange,
     from: Access,
-    to: Access,
+    pub(super) to: Access,
 }
 
 /// What the kernel has to be asked for, by kind of call, each list upwards and joined where pages adjoin.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     zero: Vec<(Place, Range<usize>)>,
-    fence: Vec<PageRange>,
-    access: Vec<AccessChange>,
-    drop: Vec<PageRange>,
+    pub(super) fence: Vec<PageRange>,
+    pub(super) access: Vec<AccessChange>,
+    pub(super) drop: Vec<PageRange>,
     unfence: Vec<PageRange>,
 }
 
@@ -100,7 +97,13 @@ impl Steps {
         }
     }
 
-    fn plan(&mut self, piece: &Piece, part: PageRange, wanted: Wanted, has_markers: bool) {
+    pub(super) fn plan(
+        &mut self,
+        piece: &Piece,
+        part: PageRange,
+        wanted: Wanted,
+        has_markers: bool,
+    ) {
         let all = positions(part);
         let kind = |page: usize| {
             (
@@ -184,12 +187,54 @@ impl Book {
         kernel: &Kernel,
         changes: &[Change],
     ) -> Result<(), EngineError> {
+        if let Some(result) = self.open_fenced(kernel, changes) {
+            return result;
+        }
         let mut opened = Vec::new();
         let result = self.change_opening(kernel, changes, &mut opened);
         if result.is_err() && !opened.is_empty() {
             self.take_back(kernel, &opened);
         }
         result
+    }
+
+    /// The commonest commit, without a plan: read-write pages of one opened piece that need nothing but their markers taken away.
+    /// `None` where it is not that.
+    fn open_fenced(
+        &mut self,
+        kernel: &Kernel,
+        changes: &[Change],
+    ) -> Option<Result<(), EngineError>> {
+        let [change] = changes else { return None };
+        if Wanted::of(change.after) != Wanted::Open(Access::READ_WRITE) {
+            return None;
+        }
+        let markers = self.markers;
+        let piece = self.piece_mut(change.range.start())?;
+        let has_markers = match piece.nature {
+            Nature::Anonymous => markers.anonymous,
+            Nature::File(_) => markers.file,
+        };
+        if !has_markers || !piece.range.covers(change.range) {
+            return None;
+        }
+        let pages = positions(change.range);
+        let is_plain = piece.is_read_write_throughout()
+            && piece.fenced.contains_all(pages.clone())
+            && !piece.stale.touches(&pages);
+        if !is_plain {
+            return None;
+        }
+        if let Err(error) = kernel.remove_markers(change.range) {
+            let _ = kernel.install_markers(change.range);
+            return Some(Err(error));
+        }
+        let fresh = pages.len() as u64 - piece.committed.count_in(&pages);
+        piece.committed.insert(pages.clone());
+        piece.fenced.remove(pages);
+        let nature = piece.nature;
+        *self.account.committed_mut(nature) += fresh;
+        Some(Ok(()))
     }
 
     fn change_opening(
@@ -268,7 +313,7 @@ impl Book {
     }
 
     /// Fences all of a piece whatever the record says.
-    fn make_unreachable(&mut self, kernel: &Kernel, range: PageRange) {
+    pub(super) fn make_unreachable(&mut self, kernel: &Kernel, range: PageRange) {
         let fenced = self
             .piece(range.start())
             .is_some_and(|piece| self.has_markers(piece.nature))
@@ -279,7 +324,7 @@ impl Book {
     }
 
     /// Enters what the pages of `part`, which lie in one piece, have become.
-    fn record(&mut self, part: PageRange, wanted: Wanted) {
+    pub(super) fn record(&mut self, part: PageRange, wanted: Wanted) {
         let pages = positions(part);
         let Some(nature) = self.piece(part.start()).map(|piece| piece.nature) else {
             return;
@@ -288,168 +333,26 @@ impl Book {
         let Some(piece) = self.piece_mut(part.start()) else {
             return;
         };
-        let before = piece.committed.count();
+        let before = piece.committed.count_in(&pages);
+        let mut unlocked = 0;
         match wanted {
             Wanted::Open(access) => {
                 piece.committed.insert(pages.clone());
                 piece.fenced.remove(pages.clone());
                 piece.stale.remove(pages.clone());
-                piece.set_access(pages, access);
+                piece.set_access(pages.clone(), access);
             }
-            Wanted::Hidden => record_hidden(piece, pages, has_markers),
-            Wanted::Nothing => record_nothing(piece, pages, has_markers),
-        }
-        let after = piece.committed.count();
-        let unlocked = match wanted {
+            Wanted::Hidden => record_hidden(piece, pages.clone(), has_markers),
             Wanted::Nothing => {
-                let locked = piece.locked.count();
-                piece.locked.remove(positions(part));
-                locked - piece.locked.count()
+                record_nothing(piece, pages.clone(), has_markers);
+                unlocked = piece.locked.count_in(&pages);
+                piece.locked.remove(pages.clone());
             }
-            _ => 0,
-        };
-        let account = &mut self.account;
-        account.locked -= unlocked;
-        let committed = match nature {
-            Nature::Anonymous => &mut account.anonymous_committed,
-            Nature::File(_) => &mut account.file_committed,
-        };
+        }
+        let after = piece.committed.count_in(&pages);
+        self.account.locked -= unlocked;
+        let committed = self.account.committed_mut(nature);
         *committed = *committed + after - before;
-    }
-
-    /// Decommits: contents are dropped, pages fenced; pieces with nothing left are closed, or kept for a while.
-    /// `changes` go upwards, so that what happens to one piece comes together: a piece that is emptied by many
-    /// small runs is closed once, not fenced run by run.
-    pub(super) fn decommit(&mut self, kernel: &Kernel, changes: &[Change], close_all: bool) {
-        let mut leaving = Leaving::default();
-        let mut parts: Vec<PageRange> = Vec::new();
-        let committed = changes.iter().filter(|change| change.before.is_committed());
-        for part in committed.flat_map(|change| split(change.range)) {
-            let is_other =
-                |first: &PageRange| piece_number(first.start()) != piece_number(part.start());
-            if parts.first().is_some_and(is_other) {
-                self.decommit_in_piece(kernel, &parts, close_all, &mut leaving);
-                parts.clear();
-            }
-            parts.push(part);
-        }
-        self.decommit_in_piece(kernel, &parts, close_all, &mut leaving);
-        self.fence_out(kernel, &mut leaving.steps);
-        self.close_pieces(kernel, &leaving.to_close);
-        for key in leaving.to_close {
-            if let Some(piece) = self.piece_by_key(key) {
-                let range = piece.range;
-                self.make_unreachable(kernel, range);
-            }
-        }
-        for key in leaving.emptied {
-            self.keep_empty(kernel, key);
-        }
-    }
-
-    /// Decommits `parts`, all of one piece.
-    fn decommit_in_piece(
-        &mut self,
-        kernel: &Kernel,
-        parts: &[PageRange],
-        close_all: bool,
-        leaving: &mut Leaving,
-    ) {
-        let Some(piece) = parts.first().and_then(|part| self.piece(part.start())) else {
-            return;
-        };
-        let key = key_of(piece);
-        let mut left = piece.committed;
-        let mut count = 0;
-        for &part in parts {
-            left.remove(positions(part));
-            count += part.count().get();
-        }
-        if left.is_empty() && (close_all || count >= CLOSE_AT_ONCE_PAGES) {
-            for &part in parts {
-                self.record(part, Wanted::Nothing);
-            }
-            leaving.to_close.push(key);
-            return;
-        }
-        let has_markers = self.has_markers(piece.nature);
-        for &part in parts {
-            leaving
-                .steps
-                .plan(piece, part, Wanted::Nothing, has_markers);
-        }
-        leaving.steps.bridge_fences(piece);
-        if leaving.steps.is_one_call_full() {
-            self.fence_out(kernel, &mut leaving.steps);
-        }
-        for &part in parts {
-            self.record(part, Wanted::Nothing);
-        }
-        if left.is_empty() {
-            leaving.emptied.push(key);
-        }
-    }
-
-    /// Carries out the steps of a decommit, which may not fail: what markers cannot fence, access does.
-    fn fence_out(&mut self, kernel: &Kernel, steps: &mut Steps) {
-        let steps = core::mem::take(steps);
-        for &range in &steps.fence {
-            if kernel.install_markers(range).is_err() && kernel.protect(range, Access::NONE).is_ok()
-            {
-                let _ = kernel.zap(range);
-                for part in split(range) {
-                    if let Some(piece) = self.piece_mut(part.start()) {
-                        piece.set_access(positions(part), Access::NONE);
-                    }
-                }
-            }
-        }
-        for change in &steps.access {
-            let _ = kernel.protect(change.range, change.to);
-        }
-        for &range in &steps.drop {
-            let _ = kernel.zap(range);
-        }
-    }
-}
-
-/// What a decommit has planned so far.
-#[derive(Default)]
-struct Leaving {
-    steps: Steps,
-    /// Pieces that stay open, empty.
-    emptied: Vec<PieceKey>,
-    /// Pieces that are closed at once.
-    to_close: Vec<PieceKey>,
-}
-
-impl Steps {
-    /// Joins fences of `piece` where only fenced pages lie between them: a marker on a marker changes nothing, and
-    /// one call then does for many runs. Not for steps that may be undone.
-    fn bridge_fences(&mut self, piece: &Piece) {
-        let in_piece = |range: &PageRange| piece.range.covers(*range);
-        let first = self.fence.iter().position(in_piece);
-        let Some(first) = first else { return };
-        let mut joined = first;
-        for next in first + 1..self.fence.len() {
-            let gap = positions(PageRange::between(
-                self.fence[joined].end(),
-                self.fence[next].start(),
-            ));
-            if piece.fenced.contains_all(gap) {
-                let start = self.fence[joined].start();
-                self.fence[joined] = PageRange::between(start, self.fence[next].end());
-            } else {
-                joined += 1;
-                self.fence[joined] = self.fence[next];
-            }
-        }
-        self.fence.truncate(joined + 1);
-    }
-
-    /// Whether there is enough for a call that another thread should not have to wait behind for long.
-    fn is_one_call_full(&self) -> bool {
-        self.fence.len() + self.access.len() > 4096
     }
 }
 

@@ -13,6 +13,7 @@ use pagekeeper_units::{
 
 use super::balance::Balance;
 use super::book::{Account, Arena, Book};
+use super::decommit::WhenEmpty;
 use super::files::Files;
 use super::kernel::{Kernel, Markers, anonymous_markers_work};
 use super::piece::{Nature, positions, single, split};
@@ -38,6 +39,9 @@ impl Default for MappedSwitches {
         }
     }
 }
+
+/// A released allocation up to this size leaves its empty pieces open for a while.
+const KEPT_ALLOCATION: PageCount = PageCount::new(64);
 
 /// What a mapped engine is made from.
 #[derive(Clone, Debug)]
@@ -173,9 +177,9 @@ impl MappedEngine {
         Ok(())
     }
 
-    fn decommit_all(&self, changes: &[Change], close_all: bool) {
+    fn decommit_all(&self, changes: &[Change], when_empty: WhenEmpty) {
         let mut book = self.core.book();
-        book.decommit(&self.core.kernel, changes, close_all);
+        book.decommit(&self.core.kernel, changes, when_empty);
     }
 
     /// The pages of `range` by nature, as runs of committed pages.
@@ -272,7 +276,7 @@ impl Engine for MappedEngine {
     }
 
     fn decommit(&self, changes: &[Change]) {
-        self.decommit_all(changes, false);
+        self.decommit_all(changes, WhenEmpty::Keep);
     }
 
     fn protect(&self, changes: &[Change]) -> Result<(), EngineError> {
@@ -280,7 +284,11 @@ impl Engine for MappedEngine {
     }
 
     fn release(&self, allocation: PageRange, committed: &[Change]) {
-        self.decommit_all(committed, true);
+        if allocation.count() <= KEPT_ALLOCATION {
+            // The next small reservation will lie in the same place.
+            return self.decommit_all(committed, WhenEmpty::KeepAnonymous);
+        }
+        self.decommit_all(committed, WhenEmpty::Close);
         let mut book = self.core.book();
         book.close_empties(&self.core.kernel, Some(allocation));
         book.close_spares(&self.core.kernel, |piece| piece.range.overlaps(allocation));

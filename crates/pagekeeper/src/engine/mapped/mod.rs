@@ -3,14 +3,15 @@
 //! Reservations are slices of large inaccessible arenas. *Pieces* of 2 MiB are opened as commits need them: as
 //! ordinary anonymous memory while the anonymous share of the budget (half of it by default) lasts, beyond that
 //! **born as a shared mapping of the page file**. Nothing changes its nature later. A piece in which nothing
-//! is committed any more is closed: its share, or its place in the file, is free again.
+//! is committed any more is closed (a few are kept for a while): its share, or its place in the file, is free again.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`piece`], [`page_set`] | an opened piece and what is known of its pages |
 //! | [`book`] | arenas, pieces, charges; one mutex |
 //! | [`open`] | opening pieces without ever showing a page too early |
-//! | [`change`] | commit, decommit and protect: plan, do, undo, record |
+//! | [`change`] | commit and protect: plan, do, undo, record |
+//! | [`decommit`] | decommit and release; which empty pieces stay open for a while |
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
 //! | [`balance`], [`lateness`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
@@ -43,6 +44,7 @@ mod balance;
 mod book;
 mod brake;
 mod change;
+mod decommit;
 mod engine;
 mod files;
 mod kernel;

@@ -13,6 +13,15 @@ const WORDS: usize = PIECE_PAGES / 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct PageSet([u64; WORDS]);
 
+/// The words that `range` reaches into.
+fn words(range: &Range<usize>) -> Range<usize> {
+    if range.is_empty() {
+        0..0
+    } else {
+        range.start / 64..range.end.div_ceil(64).min(WORDS)
+    }
+}
+
 /// The bits of word `word` that lie in `range`.
 fn mask(word: usize, range: &Range<usize>) -> u64 {
     let low = range.start.clamp(word * 64, word * 64 + 64) - word * 64;
@@ -39,14 +48,14 @@ impl PageSet {
     }
 
     pub(super) fn insert(&mut self, range: Range<usize>) {
-        for (word, bits) in self.0.iter_mut().enumerate() {
-            *bits |= mask(word, &range);
+        for word in words(&range) {
+            self.0[word] |= mask(word, &range);
         }
     }
 
     pub(super) fn remove(&mut self, range: Range<usize>) {
-        for (word, bits) in self.0.iter_mut().enumerate() {
-            *bits &= !mask(word, &range);
+        for word in words(&range) {
+            self.0[word] &= !mask(word, &range);
         }
     }
 
@@ -62,16 +71,18 @@ impl PageSet {
 
     /// Whether a page of `range` is in the set.
     pub(super) fn touches(&self, range: &Range<usize>) -> bool {
-        self.0
-            .iter()
-            .enumerate()
-            .any(|(word, bits)| bits & mask(word, range) != 0)
+        words(range).any(|word| self.0[word] & mask(word, range) != 0)
     }
 
     /// Whether every page of `range` is in the set.
     pub(super) fn contains_all(&self, range: Range<usize>) -> bool {
-        let is_full = |(word, bits): (usize, &u64)| mask(word, &range) & !bits == 0;
-        self.0.iter().enumerate().all(is_full)
+        words(&range).all(|word| mask(word, &range) & !self.0[word] == 0)
+    }
+
+    /// How many pages of `range` are in the set.
+    pub(super) fn count_in(&self, range: &Range<usize>) -> u64 {
+        let in_word = |word| u64::from((self.0[word] & mask(word, range)).count_ones());
+        words(range).map(in_word).sum()
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -168,6 +179,9 @@ mod tests {
                 set.touches(&(start..end)),
                 array[start..end].contains(&true)
             );
+            let inside = array[start..end].iter().filter(|&&bit| bit).count();
+            assert_eq!(set.count_in(&(start..end)), inside as u64);
+            assert_eq!(set.contains_all(start..end), inside == end - start);
         }
     }
 }

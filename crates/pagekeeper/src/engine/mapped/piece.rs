@@ -160,6 +160,11 @@ impl Piece {
         })
     }
 
+    /// Whether no page has another access than read-write, markers left aside.
+    pub(super) fn is_read_write_throughout(&self) -> bool {
+        self.access.is_none()
+    }
+
     pub(super) fn set_access(&mut self, pages: Range<usize>, access: Access) {
         if pages.is_empty() || (self.access.is_none() && access == Access::READ_WRITE) {
             return;
