@@ -15,6 +15,7 @@ use std::sync::Barrier;
 use pagekeeper_win32::alloc::{VirtualAlloc, VirtualAllocEx};
 use pagekeeper_win32::alloc2::VirtualAlloc2;
 use pagekeeper_win32::bad_pointer::{IsBadReadPtr, IsBadStringPtrA, IsBadWritePtr};
+use pagekeeper_win32::fault_watch::{GetWsChanges, GetWsChangesEx, InitializeProcessForWsWatch};
 use pagekeeper_win32::free::{VirtualFree, VirtualFreeEx};
 use pagekeeper_win32::handles::CloseHandle;
 use pagekeeper_win32::last_error::{GetLastError, SetLastError};
@@ -44,7 +45,7 @@ const MEM_RELEASE: DWORD = 0x8000;
 const READ_WRITE: DWORD = 4;
 
 /// What a call may say when it fails here.
-const DEFINED: [DWORD; 13] = [5, 6, 8, 24, 31, 50, 87, 122, 158, 487, 998, 1453, 1455];
+const DEFINED: [DWORD; 14] = [5, 6, 8, 24, 31, 50, 87, 122, 158, 259, 487, 998, 1453, 1455];
 
 fn at(address: usize) -> *mut c_void {
     ptr::with_exposed_provenance_mut(address)
@@ -284,6 +285,64 @@ fn release(field: &Field) {
     assert_eq!(field.state(), before, "a refused free changed something");
 }
 
+/// A placeholder under every flag: what succeeds is turned back, and what is refused leaves it as it was.
+fn placeholders(field: &Field) {
+    const PRESERVING: DWORD = MEM_RELEASE | 2;
+    const COALESCING: DWORD = MEM_RELEASE | 1;
+    const SIZE: usize = 16 * PAGE;
+    let allocate = |address, kind, protection| {
+        let none = ptr::null_mut();
+        VirtualAlloc2(none, address, SIZE, kind, protection, ptr::null_mut(), 0)
+    };
+    let base = allocate(ptr::null_mut(), MEM_RESERVE | 0x4_0000, 1);
+    assert!(!base.is_null());
+    // SAFETY: nobody refers to what lies there.
+    let free = |address: usize, size, kind| unsafe { VirtualFree(at(address), size, kind) };
+    let as_it_was = |what: &str| {
+        // SAFETY: plain integers and pointers; all zero is a value.
+        let mut info: MEMORY_BASIC_INFORMATION = unsafe { core::mem::zeroed() };
+        assert_eq!(VirtualQuery(base, &raw mut info, 48), 48);
+        let found = (info.AllocationBase, info.State, info.AllocationProtect);
+        assert_eq!(found, (base, MEM_RESERVE, 1), "{what}");
+        assert_eq!(info.RegionSize, SIZE, "{what}");
+        SetLastError(MARK);
+    };
+    SetLastError(MARK);
+    for kind in flag_words() {
+        for protection in [1, 4] {
+            let made = allocate(base, kind, protection);
+            check(made.is_null(), "VirtualAlloc2, placeholder");
+            // MEM_RESET alone finds nothing that is committed, and changes nothing.
+            if !made.is_null() && kind & 0x4000 != 0 {
+                assert_eq!(made, base, "{kind:#x}");
+                assert_eq!(free(base.addr(), SIZE, PRESERVING), 1, "{kind:#x}");
+            }
+            as_it_was("a refused replacement");
+        }
+    }
+    let mut addresses = field.addresses();
+    addresses.extend([0, 1, PAGE, 5 * PAGE + 3, SIZE - 1, SIZE].map(|offset| base.addr() + offset));
+    for address in addresses {
+        for size in SIZES {
+            let freed = free(address, size, COALESCING);
+            assert_eq!(freed, 0, "one cannot be merged");
+            check(true, "VirtualFree, merge");
+            let freed = free(address, size, PRESERVING);
+            check(freed == 0, "VirtualFree, split");
+            if freed == 1 {
+                assert_eq!(
+                    free(base.addr(), SIZE, COALESCING),
+                    1,
+                    "{address:#x} {size:#x}"
+                );
+            }
+            as_it_was("a refused split");
+        }
+    }
+    assert_eq!(free(base.addr(), 0, MEM_RELEASE), 1);
+    SetLastError(MARK);
+}
+
 fn protect(field: &Field) {
     let before = field.state();
     let foreign = |address| !(field.base..field.base + 16 * PAGE).contains(&address);
@@ -352,6 +411,12 @@ fn look(field: &Field) {
             PrefetchVirtualMemory(own, 1 << 40, at(out).cast(), 0) == 0,
             "PrefetchVirtualMemory",
         );
+        for length in [0, 1, 16, 64, PAGE as DWORD] {
+            let changes = GetWsChanges(own, at(out).cast(), length);
+            check(changes == 0, "GetWsChanges");
+            let changes = GetWsChangesEx(own, at(out).cast(), at(out).cast());
+            check(changes == 0, "GetWsChangesEx");
+        }
         for flags in [0, 1, 2, u32::MAX] {
             let (pages, count, grain) = (at(out).cast(), at(out).cast(), at(out).cast());
             let answer = GetWriteWatch(flags, at(out), PAGE, pages, count, grain);
@@ -417,6 +482,9 @@ fn eight_threads_with_nothing_good_in_mind() {
         counters.PagefileUsage
     };
     let before = committed();
+    // Refused where the kernel does not tell of faults; then asking for them is, too.
+    let watching = InitializeProcessForWsWatch(GetCurrentProcess());
+    assert!(watching == 1 || GetLastError() == 50);
     let barrier = Barrier::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -424,7 +492,14 @@ fn eight_threads_with_nothing_good_in_mind() {
             scope.spawn(move || {
                 let field = Field::new();
                 barrier.wait();
-                let steps: [fn(&Field); 5] = [allocate, release, protect, look, keep_and_drop];
+                let steps: [fn(&Field); 6] = [
+                    allocate,
+                    release,
+                    placeholders,
+                    protect,
+                    look,
+                    keep_and_drop,
+                ];
                 for step in 0..steps.len() {
                     steps[(step + thread) % steps.len()](&field);
                 }
