@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use pagekeeper::{ByteCount, EngineKind};
@@ -33,7 +34,13 @@ pub(crate) enum Command {
     /// Keep real data in less RAM than it needs, look records up, and compare every byte at the end
     Demo(DemoOptions),
     /// Show the machine's memory and processors, as GlobalMemoryStatusEx and GetSystemInfo say them
-    Status(ReportOptions),
+    Status(StatusOptions),
+    /// Show processes and where their memory is, live; with a number, that process
+    Top(TopOptions),
+    /// Say what lies at an address of a process, as VirtualQuery does, and where the page is
+    Query(QueryOptions),
+    /// Read memory of a process that uses Pagekeeper, pages that are out included
+    Read(ReadOptions),
     /// Find out what the kernel and its limits allow here, what is missing and what would grant it
     Doctor(ReportOptions),
     /// Draw the whole address space of a process, or compare two drawings
@@ -90,6 +97,80 @@ pub(crate) struct ReportOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusOptions {
+    /// Go on, with a new report every so many seconds [default: 5]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = seconds)]
+    pub(crate) watch: Option<Duration>,
+    /// Print JSON; with --watch one report a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `top`.
+#[derive(Args, Debug)]
+pub(crate) struct TopOptions {
+    /// Number of the process to begin with
+    pub(crate) pid: Option<u32>,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) every: Duration,
+}
+
+/// Options of `query`.
+#[derive(Args, Debug)]
+pub(crate) struct QueryOptions {
+    /// Number of the process
+    pub(crate) pid: u32,
+    /// Address, such as 0x7f12a0000000
+    pub(crate) address: Address,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `read`.
+#[derive(Args, Debug)]
+pub(crate) struct ReadOptions {
+    /// Number of the process
+    pub(crate) pid: u32,
+    /// Address, such as 0x7f12a0000000
+    pub(crate) address: Address,
+    /// How many bytes, such as 256 or 4K
+    pub(crate) length: ByteCount,
+    /// Write the bytes as they are, for a file or another program
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// An address: hexadecimal with 0x before it, or decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) u64);
+
+impl core::str::FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_ascii_lowercase();
+        let parsed = match lower.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(&digits.replace('_', ""), 16),
+            None => lower.parse(),
+        };
+        parsed.map(Self).map_err(|_| {
+            format!("'{text}' is no address: write 0x and hexadecimal digits, or a decimal number")
+        })
+    }
+}
+
+/// Seconds, from a tenth to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give seconds from 0.1 to 3600".to_owned()),
+    }
 }
 
 fn threads(text: &str) -> Result<usize, String> {

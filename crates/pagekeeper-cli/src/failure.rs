@@ -52,13 +52,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// A process that ends while it is looked at is nobody's mistake; to name one that cannot be looked at is.
+/// A process that cannot be looked at is a wrong number or a missing right; one that ends or hangs meanwhile is not.
 impl From<MonitorError> for Failure {
     fn from(error: MonitorError) -> Self {
-        match &error {
+        match error {
             MonitorError::Exited { .. }
-            | MonitorError::Kernel { .. }
-            | MonitorError::Unreadable { .. } => Self::Broken(error.to_string()),
+            | MonitorError::Silent { .. }
+            | MonitorError::Unreadable { .. }
+            | MonitorError::Kernel { .. } => Self::Broken(error.to_string()),
             _ => Self::Usage(error.to_string()),
         }
     }

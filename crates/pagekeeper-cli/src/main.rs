@@ -1,4 +1,4 @@
-//! The program `pagekeeper`: a demonstration, the machine's memory, and what the kernel allows.
+//! The program `pagekeeper`: a demonstration, where memory is in processes and on the machine, and what the kernel allows.
 //!
 //! Translates between people and the library and decides nothing.
 //!
@@ -7,6 +7,8 @@
 //! | [`arguments`] | the command line |
 //! | [`demo`] | much data in little RAM, every byte compared at the end |
 //! | [`status`] | what GlobalMemoryStatusEx and GetSystemInfo say |
+//! | [`top`] | processes and where their memory is, live |
+//! | [`query`], [`read`] | one address of a process |
 //! | [`doctor`] | features, permissions and limits, found out by doing |
 //! | [`map`] | the whole address space of a process as a picture |
 //! | [`serve`] | a process live in the browser |
@@ -22,9 +24,12 @@ mod doctor;
 mod failure;
 mod map;
 mod picture;
+mod query;
+mod read;
 mod serve;
 mod status;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -45,6 +50,9 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::run(options),
         Command::Map(options) => map::run(options),
         Command::Serve(options) => serve::run(options),
+        Command::Query(options) => query::run(options),
+        Command::Read(options) => read::run(options),
+        Command::Top(options) => top::run(options),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

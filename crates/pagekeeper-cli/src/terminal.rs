@@ -20,6 +20,20 @@ pub(crate) fn print(text: &str) {
         .and_then(|()| output.flush());
 }
 
+/// Prints to standard output; whether somebody still reads it.
+pub(crate) fn print_if_read(text: &str) -> bool {
+    let mut output = std::io::stdout().lock();
+    output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+        .is_ok()
+}
+
+/// A value as JSON on one line.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).map_or_else(|error| error.to_string(), |text| text + "\n")
+}
+
 /// Prints a value as JSON on one output.
 pub(crate) fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {

@@ -3,7 +3,12 @@
 //! Limits of control groups count as Windows' job limits do: the smaller figure is the answer. The fields of the JSON
 //! are described in `docs/program.md`.
 
+mod processes;
+
+use std::io::IsTerminal as _;
+
 use comfy_table::{Cell, Table};
+use pagekeeper::monitor::Processes;
 use pagekeeper_sys::cgroup::{MemoryGroup, Version};
 use pagekeeper_sys::cpu::Processors;
 use pagekeeper_sys::memory_info::{KernelSettings, MemoryInfo};
@@ -12,7 +17,8 @@ use pagekeeper_sys::rlimit;
 use pagekeeper_units::{ALLOCATION_GRANULARITY, HIGHEST_ADDRESS, LOWEST_ADDRESS, PAGE_SIZE};
 use serde::Serialize;
 
-use crate::arguments::ReportOptions;
+use self::processes::ProcessLine;
+use crate::arguments::StatusOptions;
 use crate::failure::Failure;
 use crate::terminal::{self, count, size};
 
@@ -28,6 +34,17 @@ const PROCESSORS_OF_A_GROUP: usize = 64;
 struct Status {
     memory: Memory,
     system: System,
+    /// The machine's own swap devices and files.
+    swap: Swap,
+    /// Processes that use Pagekeeper and may be looked into.
+    processes: Vec<ProcessLine>,
+}
+
+/// The kernel's swap, in bytes.
+#[derive(Debug, PartialEq, Serialize)]
+struct Swap {
+    total: u64,
+    free: u64,
 }
 
 /// What GlobalMemoryStatusEx says, in bytes.
@@ -43,6 +60,8 @@ struct Memory {
     total_page_file: u64,
     /// `ullAvailPageFile`: commit limit less what is committed.
     available_page_file: u64,
+    /// `CommitTotal`: the difference of the two.
+    commit_charge: u64,
     /// How the commit limit was found.
     page_file_source: PageFileSource,
     /// `ullTotalVirtual`.
@@ -98,23 +117,48 @@ struct System {
     vendor: String,
 }
 
-/// Prints the report.
-pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
-    let status = gather()?;
-    if options.json {
-        terminal::print_json(&status);
-    } else {
-        terminal::print(&terminal::trimmed(&table(&status).to_string()));
+/// Prints the report, once or again and again.
+pub(crate) fn run(options: &StatusOptions) -> Result<(), Failure> {
+    let mut processes = Processes::new();
+    let Some(interval) = options.watch else {
+        let status = gather(&mut processes)?;
+        if options.json {
+            terminal::print_json(&status);
+        } else {
+            terminal::print(&text(&status));
+        }
+        return Ok(());
+    };
+    let is_terminal = std::io::stdout().is_terminal();
+    loop {
+        let status = gather(&mut processes)?;
+        let shown = match (options.json, is_terminal) {
+            (true, _) => terminal::json_line(&status),
+            // From the top left corner, what was there before cleared line by line: nothing flickers.
+            (false, true) => format!("\x1b[H{}\x1b[J", text(&status).replace('\n', "\x1b[K\n")),
+            (false, false) => text(&status) + "\n",
+        };
+        if !terminal::print_if_read(&shown) {
+            return Ok(());
+        }
+        std::thread::sleep(interval);
     }
-    Ok(())
 }
 
 /// The report, for those who show it otherwise.
 pub(crate) fn machine() -> Result<impl Serialize, Failure> {
-    gather()
+    gather(&mut Processes::new())
 }
 
-fn gather() -> Result<Status, Failure> {
+fn text(status: &Status) -> String {
+    let mut text = terminal::trimmed(&table(status).to_string());
+    if !status.processes.is_empty() {
+        text += &terminal::trimmed(&processes::table(&status.processes).to_string());
+    }
+    text
+}
+
+fn gather(processes: &mut Processes) -> Result<Status, Failure> {
     let machine = MemoryInfo::read().map_err(|errno| {
         Failure::Broken(format!("the kernel tells nothing about memory: {errno}"))
     })?;
@@ -130,6 +174,11 @@ fn gather() -> Result<Status, Failure> {
             rlimit::address_space_bytes(),
         ),
         system: system(&Processors::read(), allowed_processors()),
+        swap: Swap {
+            total: machine.swap_total_bytes,
+            free: machine.swap_free_bytes,
+        },
+        processes: processes::lines(processes),
     })
 }
 
@@ -213,6 +262,7 @@ fn memory(
         available_physical: available,
         total_page_file: commit_limit,
         available_page_file: commit_left.min(commit_limit),
+        commit_charge: commit_limit.saturating_sub(commit_left),
         page_file_source: source,
         total_virtual,
         available_virtual: total_virtual.saturating_sub(mapped),
@@ -258,7 +308,12 @@ fn low_mask(text: &str) -> Option<u64> {
 }
 
 fn table(status: &Status) -> Table {
-    let Status { memory, system } = status;
+    let Status {
+        memory,
+        system,
+        swap,
+        ..
+    } = status;
     let mut table = terminal::table();
     let mut row = |name: &str, text: String| {
         table.add_row([Cell::new(name), Cell::new(text)]);
@@ -286,6 +341,15 @@ fn table(status: &Status) -> Table {
     }
     let page_file = of(memory.available_page_file, memory.total_page_file);
     row("page file", format!("{page_file}\n({source})"));
+    row(
+        "commit charge",
+        format!(
+            "{} of {}",
+            size(memory.commit_charge),
+            size(memory.total_page_file)
+        ),
+    );
+    row("swap", of(swap.free, swap.total));
     row(
         "virtual memory",
         of(memory.available_virtual, memory.total_virtual),
