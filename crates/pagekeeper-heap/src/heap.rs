@@ -219,6 +219,9 @@ impl<M: Memory> Heap<M> {
         if front_end == 0 {
             let block = core.allocate(&self.memory, units, State::Busy)?;
             self.consider_front_end(core, class);
+            if self.front_end.load(Ordering::Relaxed) != 0 {
+                core.round_up(&self.memory);
+            }
             return Some(block);
         }
         if front_end == 1 && core.out[class] >= LIVE_FOR_FRONT_END {

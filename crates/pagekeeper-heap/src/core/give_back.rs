@@ -7,20 +7,23 @@ use super::{Core, FREE_HEAD};
 use crate::classes::UNIT;
 use crate::header::{Block, Header, State};
 use crate::memory::Memory;
-use crate::segment::PAGE;
+use crate::owners::PIECE;
 
-/// Smaller pieces are not worth a system call.
-const LEAST: usize = 64 << 10;
+/// Smaller pieces are not worth a system call. Pages go and come by whole pieces of the table of owners, so that a piece with a
+/// block in it is whole, and its blocks take the fast way.
+const LEAST: usize = 1 << PIECE;
+/// Less is not given back without being asked for: it would be wanted again soon.
+const WORTHWHILE: usize = 1 << 20;
 /// So much may be free and committed, or an eighth of what is committed, whichever is more.
 const KEEP: usize = 2 << 20;
 
 impl Core {
     /// After a block has become free: gives pages of it back if much is free.
     pub(super) fn give_back_some(&mut self, memory: &impl Memory, block: Block, units: u32) {
-        if units as usize * UNIT >= LEAST + PAGE
+        if units as usize * UNIT >= WORTHWHILE
             && self.free_and_committed() > KEEP.max(self.committed / 8)
         {
-            self.give_back(memory, block);
+            self.give_back(memory, block, WORTHWHILE);
         }
     }
 
@@ -31,7 +34,7 @@ impl Core {
     }
 
     /// Gives back all that can be; the free block's pages stay only as far as its head needs them.
-    pub(crate) fn give_back(&mut self, memory: &impl Memory, block: Block) {
+    fn give_back(&mut self, memory: &impl Memory, block: Block, least: usize) {
         let Some(header) = self.seal.read(block) else {
             return;
         };
@@ -48,10 +51,10 @@ impl Core {
             }
             return;
         }
-        let from = (block.address() + FREE_HEAD).next_multiple_of(PAGE);
-        let to = end & !(PAGE - 1);
+        let from = (block.address() + FREE_HEAD).next_multiple_of(LEAST);
+        let to = end & !(LEAST - 1);
         if from < to
-            && self.segments[at].committed_between(from, to) >= LEAST
+            && self.segments[at].committed_between(from, to) >= least
             && self.take(block, header)
         {
             self.decommit(memory, at, from, to);
@@ -72,7 +75,7 @@ impl Core {
     /// The segment ends soon behind the beginning of its last, free block.
     fn lower(&mut self, memory: &impl Memory, at: usize, block: Block, header: Header) {
         let top = self.segments[at].top;
-        let low = (block.address() + FREE_HEAD + UNIT).next_multiple_of(PAGE);
+        let low = (block.address() + FREE_HEAD + UNIT).next_multiple_of(LEAST);
         // The new end's header may lie in a page that the block's head did not need.
         if low >= top
             || top - low < LEAST
@@ -115,7 +118,7 @@ impl Core {
                 };
                 address = block.after(header.units).address();
                 if header.state.is_in_bins() {
-                    self.give_back(memory, block);
+                    self.give_back(memory, block, LEAST);
                 }
             }
         }

@@ -32,6 +32,17 @@ impl Core {
         self.segments.first().map(|segment| segment.base)
     }
 
+    /// Commits the rest of the first segment's first piece, so that blocks there take the fast way.
+    pub(crate) fn round_up(&mut self, memory: &impl Memory) {
+        let is_short = |segment: &Segment| {
+            !segment.top.is_multiple_of(LEAST_STEP) && segment.top < segment.end()
+        };
+        if self.segments.first().is_some_and(is_short) {
+            // Where it cannot be had the heap goes on without.
+            self.extend(memory, 0, UNIT);
+        }
+    }
+
     /// Gets memory for a block of `units` units; it is in the bins then.
     pub(super) fn grow(&mut self, memory: &impl Memory, units: u32) -> Option<()> {
         let bytes = units as usize * UNIT;

@@ -14,9 +14,9 @@ use crate::memory::Memory;
 use crate::shard::{Magazine, Pair};
 
 /// Full magazines of a class hold no more than this together, but there may be one.
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 128 << 10;
 /// Nor are there more than this.
-const MOST_FULL: usize = 8;
+const MOST_FULL: usize = 64;
 
 /// Magazines in lists.
 pub(crate) struct Magazines {
