@@ -25,6 +25,7 @@ use crate::error::EngineError;
 use crate::statistics::EngineStatistics;
 
 pub(crate) mod inline;
+mod lateness;
 pub(crate) mod mapped;
 pub(crate) mod resident;
 mod thread;

@@ -27,10 +27,10 @@ use pagekeeper_sys::pagemap;
 use super::book::Book;
 use super::brake::Brake;
 use super::engine::Core;
-use super::lateness::Lateness;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
 use super::trim::{Helper, Trimmer, looks_at_all};
+use crate::engine::lateness::Lateness;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -220,7 +220,10 @@ impl Core {
     }
 
     pub(super) fn levels(&self) -> Levels {
-        Levels::of(&self.book(), self.balance.lateness.reserve())
+        Levels::of(
+            &self.book(),
+            self.balance.lateness.reserve(FASTEST_PAGES_PER_MS),
+        )
     }
 
     /// Lets the balancer work off a smaller budget, and waits for it as long as that gets on.
@@ -309,7 +312,7 @@ impl Balancer {
         let (levels, is_idle) = {
             let book = core.book();
             (
-                Levels::of(&book, core.balance.lateness.reserve()),
+                Levels::of(&book, core.balance.lateness.reserve(FASTEST_PAGES_PER_MS)),
                 book.file_pieces == 0,
             )
         };

@@ -15,13 +15,14 @@ use super::Core;
 use super::look::Counts;
 use super::move_out::Stopped;
 use super::trim::{Step, Trimmer};
+use crate::engine::lateness::Lateness;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
 /// The largest slack, in pages (32 MiB).
 const SLACK_MAX: u64 = 8192;
-/// How fast faults can bring in pages from a disk, a millisecond.
-const FASTEST_PAGES_PER_MS: u64 = 400;
+/// How fast faults can bring in pages, a millisecond: those that the page cache has already come by the dozen.
+const FASTEST_PAGES_PER_MS: u64 = 1200;
 /// The longest sleep while there are views, and while there are none.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 const IDLE_SLEEP: Duration = Duration::from_millis(500);
@@ -44,10 +45,12 @@ struct Levels {
 }
 
 impl Levels {
-    fn of(ram: u64) -> Self {
+    /// What a share of so many pages leaves, with a reserve for delays, which takes half of it at most.
+    fn of(ram: u64, reserve: u64) -> Self {
         let slack = ram.min(SLACK_MAX);
         // Some of the slack is spent before it is needed: between two looks faults go on.
         let high = ram - (slack / 8).max(1).min(ram / 2);
+        let high = high - reserve.min(high / 2);
         let low = high - (high / 8).max(1);
         Self {
             high,
@@ -63,6 +66,7 @@ impl Levels {
 pub(super) struct Balance {
     wake: Event,
     turns: WaitWord,
+    lateness: Lateness,
     is_running: AtomicBool,
     is_stopping: AtomicBool,
     /// The first failed write, as an error number; 0 while all is well.
@@ -153,7 +157,10 @@ impl Core {
     }
 
     fn levels(&self) -> Levels {
-        Levels::of(self.book().ram)
+        Levels::of(
+            self.book().ram,
+            self.balance.lateness.reserve(FASTEST_PAGES_PER_MS),
+        )
     }
 }
 
@@ -162,7 +169,9 @@ fn run(core: &Core) {
     let mut trimmer = Trimmer::default();
     let mut sleep = Duration::from_millis(1);
     loop {
+        let slept = Instant::now();
         balance.wake.wait(Some(sleep));
+        balance.lateness.note(slept.elapsed().saturating_sub(sleep));
         if balance.is_stopping.load(Ordering::Acquire) {
             return;
         }
@@ -194,10 +203,12 @@ fn turn(core: &Core, trimmer: &mut Trimmer) -> Result<Duration, Errno> {
     let took = started.elapsed();
     balance.note_count(counts);
     let mut there = counts.sum();
+    let mut left = 0;
     if there > levels.high {
         let with_copies = counts.copied > levels.copies && !balance.is_full.load(Ordering::Relaxed);
         let rounds = core.book().steps();
-        let deadline = Instant::now() + LONGEST_TRIM;
+        // Counting takes time in proportion to what is there: it is not to be most of the work.
+        let deadline = Instant::now() + LONGEST_TRIM.max(took * 10);
         for _ in 0..rounds {
             if there <= levels.low || Instant::now() > deadline {
                 break;
@@ -205,11 +216,19 @@ fn turn(core: &Core, trimmer: &mut Trimmer) -> Result<Duration, Errno> {
             let step = trimmer.step(core, with_copies)?;
             balance.note_step(step);
             there = there.saturating_sub(step.left);
+            left += step.left;
         }
         // Copies that could not move may find room when views have gone.
         balance.is_full.store(false, Ordering::Relaxed);
     } else {
         trimmer.finish(core)?;
+    }
+    if there > levels.high {
+        // Not done yet: a moment for others who want the book. Or nothing more can leave.
+        return Ok(match left {
+            0 => LONGEST_SLEEP,
+            _ => Duration::from_micros(100),
+        });
     }
     let room = (levels.high + (levels.limit - levels.high) / 2).saturating_sub(there);
     let sleep = Duration::from_micros(room * 1000 / FASTEST_PAGES_PER_MS / 2);
@@ -225,7 +244,7 @@ mod tests {
     #[test]
     fn levels_lie_below_the_share_and_the_slack_above_it() {
         for ram in [64, 256, 1024, 16_384, 1 << 20] {
-            let levels = Levels::of(ram);
+            let levels = Levels::of(ram, 0);
             assert!(0 < levels.copies && levels.copies < levels.low, "{ram}");
             assert!(levels.low < levels.high && levels.high < ram, "{ram}");
             assert!(levels.limit <= ram * 2 && levels.limit <= ram + SLACK_MAX);

@@ -11,7 +11,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::file::{self, WriteOut};
+use pagekeeper_sys::file;
 use pagekeeper_sys::map::Access;
 use pagekeeper_units::{PageCount, PageRange};
 
@@ -86,9 +86,7 @@ impl Book {
         kernel::protect(part, Access::READ).map_err(|_| Stopped::NoRoom)?;
         // SAFETY: Copied pages of a view, which no access writes to now; the book is locked, so they stay mapped.
         let bytes = unsafe { kernel::bytes(part) };
-        let written = file::write_at(file, bytes, slots.offset())
-            .and_then(|()| file::write_out(file, slots.offset(), slots.bytes(), WriteOut::Start));
-        if let Err(errno) = written {
+        if let Err(errno) = file::write_at(file, bytes, slots.offset()) {
             // Refused again only at the mapping limit; then the pages can be read, and writing retries.
             let _ = kernel::protect(part, access);
             return Err(Stopped::Failed(errno));

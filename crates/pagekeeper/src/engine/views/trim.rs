@@ -109,6 +109,14 @@ impl Trimmer {
                 let length = unit.bytes().get();
                 let _ = file::write_out(&file, offset, length, WriteOut::Start);
             }
+            if let Some(file) = (!slots.is_empty())
+                .then(|| book.slots.for_own_thread().ok())
+                .flatten()
+            {
+                for run in &slots {
+                    let _ = file::write_out(&file, run.offset(), run.bytes(), WriteOut::Start);
+                }
+            }
             self.outgoing.push_back(Outgoing {
                 source,
                 range: unit,
