@@ -8,7 +8,7 @@
 //! first protected from writing.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::{self, WriteOut};
@@ -22,7 +22,6 @@ use super::look::{self, Counts, There};
 use super::modes::Mode;
 use super::move_out::Stopped;
 use super::slots::SlotRun;
-use super::source::Source;
 
 /// Pages that are looked at in one step: 2 MiB.
 const UNIT: u64 = 512;
@@ -34,7 +33,9 @@ const RUNS_MAX: usize = 24;
 /// Pages that have left the page table and not yet memory.
 #[derive(Debug)]
 struct Outgoing {
-    source: Arc<Source>,
+    /// The file, under a number of this thread's table: nothing of the program's table may ever be dropped here. `None`
+    /// where it cannot be reached: then the pages are left to the kernel.
+    file: Option<OwnedFd>,
     range: PageRange,
     offset: u64,
     slots: Vec<SlotRun>,
@@ -103,22 +104,23 @@ impl Trimmer {
         }
         if step.left > before || step.moved > 0 {
             let offset = view.offset_of(unit.start());
-            let source = Arc::clone(&view.source);
+            let file = view.source.for_own_thread().ok();
             // A start: the end comes when it is finished.
-            if let Ok(file) = source.for_own_thread() {
+            if let Some(file) = &file {
                 let length = unit.bytes().get();
-                let _ = file::write_out(&file, offset, length, WriteOut::Start);
+                let _ = file::write_out(file, offset, length, WriteOut::Start);
             }
-            if let Some(file) = (!slots.is_empty())
+            if let Some(slots_file) = (!slots.is_empty())
                 .then(|| book.slots.for_own_thread().ok())
                 .flatten()
             {
                 for run in &slots {
-                    let _ = file::write_out(&file, run.offset(), run.bytes(), WriteOut::Start);
+                    let _ =
+                        file::write_out(&slots_file, run.offset(), run.bytes(), WriteOut::Start);
                 }
             }
             self.outgoing.push_back(Outgoing {
-                source,
+                file,
                 range: unit,
                 offset,
                 slots,
@@ -131,12 +133,12 @@ impl Trimmer {
         let Some(outgoing) = self.outgoing.pop_front() else {
             return Ok(());
         };
-        if let Ok(file) = outgoing.source.for_own_thread() {
+        if let Some(file) = &outgoing.file {
             let length = outgoing.range.bytes().get();
-            file::write_out(&file, outgoing.offset, length, WriteOut::AndWait)?;
+            file::write_out(file, outgoing.offset, length, WriteOut::AndWait)?;
             for run in absent(outgoing.range) {
                 let skipped = run.start().since(outgoing.range.start()).bytes().get();
-                let _ = file::forget(&file, outgoing.offset + skipped, run.bytes().get());
+                let _ = file::forget(file, outgoing.offset + skipped, run.bytes().get());
             }
         }
         if !outgoing.slots.is_empty() {
