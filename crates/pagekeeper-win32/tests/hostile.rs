@@ -3,6 +3,8 @@
 //! Every bit of every flag alone and in pairs, addresses that are none, sizes that wrap around, pointers that are unaligned, NULL,
 //! read-only, guarded, or lead into the kernel. What succeeds is undone; at the end the space holds what it held before.
 
+// Longer than 500 lines because it is one list of every call with every bad argument.
+
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: hands bad addresses to the calls on purpose"
