@@ -363,7 +363,9 @@ mod tests {
         let mut observer = Observer::of(child.id()).unwrap();
         assert!(!observer.snapshot().unwrap().regions.is_empty());
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        while Identity::of(child.id()).unwrap().name != "sleep" {
+        // The kernel changes the name before the arguments.
+        let arguments = format!("/proc/{}/cmdline", child.id());
+        while std::fs::read(&arguments).unwrap() != b"sleep\x001000\0" {
             std::thread::yield_now();
         }
         let snapshot = observer.snapshot();
@@ -374,6 +376,7 @@ mod tests {
             (snapshot.name.as_str(), snapshot.command.as_str()),
             ("sleep", "sleep 1000")
         );
+        assert_eq!(snapshot.source, Source::Proc);
         let of_sleep = |region: &Region| region.name.ends_with("/sleep");
         assert!(snapshot.regions.iter().any(of_sleep));
         assert_eq!(
@@ -407,7 +410,6 @@ mod tests {
         let kernel = Residence::of(pid).unwrap().resident_bytes;
         let ours = snapshot.totals.working_set_bytes;
         assert!(ours.abs_diff(kernel) < kernel / 10, "{ours} of {kernel}");
-        assert_eq!(snapshot.source, Source::Proc);
         drop(ballast);
     }
 

@@ -355,11 +355,8 @@ fn extend(file: &OwnedFd, from: u64, to: u64) -> Result<(), Errno> {
     let allocated = file::allocate(file, from, to - from, to - from, AllocateHow::Best);
     match allocated.error {
         None => Ok(()),
-        Some(errno) => {
-            // It was as long as this before, and nobody has heard of more.
-            let _ = file::truncate(file, from);
-            Err(errno)
-        }
+        // Never cut back, although it may be longer by a part now: somebody else may have written there since.
+        Some(errno) => Err(errno),
     }
 }
 

@@ -15,7 +15,7 @@
 
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicI64, AtomicU64};
 
 use pagekeeper_model::{Access, RegionState};
 
@@ -34,9 +34,8 @@ macro_rules! atomic {
         unsafe impl AtomicWord for $type {}
     )*};
 }
-atomic!(
-    AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicI32, AtomicI64
-);
+// Of one size only: safe code could otherwise reach the same bytes as atomics of two sizes at once, which no memory model defines.
+atomic!(AtomicU64, AtomicI64);
 
 impl View {
     /// The view as atomics, as many as fit. `None` where any of its pages cannot be written now.
@@ -44,7 +43,7 @@ impl View {
     /// Later [`View::protect`] may take rights away: then an access is an access violation, as of any pointer.
     ///
     /// ```
-    /// use core::sync::atomic::{AtomicU64, Ordering};
+    /// use core::sync::atomic::{AtomicI64, AtomicU64};
     /// use pagekeeper::{ByteCount, Section, Space};
     /// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
     /// let section = Section::anonymous(&space, ByteCount::kib(64)).build()?;
