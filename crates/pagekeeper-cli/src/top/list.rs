@@ -307,7 +307,7 @@ fn figure(row: &Row, order: Order) -> f64 {
 
 /// A size in five characters at most.
 pub(super) fn short(bytes: u64) -> String {
-    const UNITS: [char; 5] = ['K', 'M', 'G', 'T', 'P'];
+    const UNITS: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
     if bytes == 0 {
         return "-".to_owned();
     }
