@@ -125,7 +125,13 @@ fn the_device_fails_here() {
     }
     assert_eq!(given_up, losses.count());
     assert!(given_up > 0, "the device did not fail");
-    assert_eq!(losses.errno(), Some(Errno::IO.raw_os_error()));
+    // Nothing there gives EIO; once a later write has made the device's file longer again, the hole before it gives
+    // zeros, which no checksum agrees with.
+    let errno = losses.errno();
+    assert!(
+        errno.is_none() || errno == Some(Errno::IO.raw_os_error()),
+        "{errno:?}"
+    );
     // Pages that never went there go on.
     for page in 0..128 {
         write_page(&reservation, page, 2);
