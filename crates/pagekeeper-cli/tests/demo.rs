@@ -192,13 +192,13 @@ fn people_see_a_table() {
     );
 }
 
-/// Killed in the middle, by a signal that can be caught and by one that cannot: the folder is empty.
+/// Ended in the middle, by a signal that can be caught and by one that cannot: the folder is empty.
 #[test]
 fn killed_in_the_middle_it_leaves_nothing() {
     let data = folder();
     fill(data.path(), 4 << 20);
     for engine in ["inline", "mapped"] {
-        for signal in ["-INT", "-KILL"] {
+        for signal in ["-TERM", "-KILL"] {
             let place = folder();
             let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("pagekeeper"))
                 .arg("demo")

@@ -43,7 +43,7 @@ impl View {
     /// Later [`View::protect`] may take rights away: then an access is an access violation, as of any pointer.
     ///
     /// ```
-    /// use core::sync::atomic::{AtomicI64, AtomicU64};
+    /// use core::sync::atomic::{AtomicU64, Ordering};
     /// use pagekeeper::{ByteCount, Section, Space};
     /// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
     /// let section = Section::anonymous(&space, ByteCount::kib(64)).build()?;
