@@ -44,8 +44,15 @@ const BATCH_MAX: u64 = 8192;
 pub(super) const FASTEST_PAGES_PER_MS: u64 = 400;
 /// The longest sleep while there is a file part.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// Pages a millisecond that no disk brings in one by one, two at a time: first touches.
+const RUSH: u64 = 50;
+/// Pages on their way out at once, as long as the file part is within its target.
+const CALM: u64 = 256;
 /// How long pages are trimmed before the cache is counted again.
 const LONGEST_TRIM: Duration = Duration::from_millis(6);
+/// Counting takes time in proportion to what is cached (done at each turn, an eighth of all the processors' time): the
+/// estimate is believed for so many times as long as the last count took.
+const RECOUNT: u32 = 16;
 /// How long a commit waits for room at most. Then it goes on: a disk that hangs is no reason to hang.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a new budget is waited for.
@@ -289,6 +296,10 @@ struct Balancer {
     counted: u64,
     counted_at: Option<Instant>,
     count_took: Duration,
+    /// When the last turn ended, and the estimate then.
+    rest_since: Option<(Instant, u64)>,
+    /// Pages a millisecond that came in since.
+    rate: u64,
 }
 
 impl Balancer {
@@ -327,6 +338,10 @@ impl Balancer {
         }
         let fresh = balance.fresh.swap(0, Ordering::Relaxed);
         let estimate = self.estimate();
+        self.rate = self.rest_since.map_or(0, |(then, pages)| {
+            let micros = (then.elapsed().as_micros() as u64).max(1);
+            estimate.saturating_sub(pages) * 1000 / micros
+        });
         if fresh > 0 {
             // Whoever waits for a look at what was committed has it.
             balance.cached.store(estimate, Ordering::Relaxed);
@@ -335,11 +350,14 @@ impl Balancer {
             .counted_at
             .is_none_or(|then| then.elapsed() > LONGEST_SLEEP * 4);
         if estimate <= levels.early() && !is_stale {
+            self.rest_since = Some((Instant::now(), estimate));
             return self
                 .sleep_for(levels, estimate)
                 .min(self.read_ahead.step(core, levels));
         }
-        match self.work(core, levels) {
+        let worked = self.work(core, levels);
+        self.rest_since = Some((Instant::now(), self.estimate()));
+        match worked {
             Ok(cached) => self
                 .sleep_for(levels, cached)
                 .min(self.read_ahead.step(core, levels)),
@@ -350,44 +368,68 @@ impl Balancer {
         }
     }
 
-    /// Counts exactly and trims for a while. The count that it returns is what is left then.
+    /// Counts exactly, or goes on from a count that is fresh enough, and trims for a while. The count that it returns
+    /// is what is left then.
     fn work(&mut self, core: &Arc<Core>, levels: Levels) -> Result<u64, Errno> {
-        let mut cached = self.count(core, levels)?;
+        let is_fresh = self
+            .counted_at
+            .is_some_and(|then| then.elapsed() < self.count_took * RECOUNT);
+        let mut cached = match self.estimate() {
+            estimate if is_fresh && estimate <= levels.target => {
+                core.balance.cached.store(estimate, Ordering::Relaxed);
+                estimate
+            }
+            _ => self.count(core, levels)?,
+        };
         self.apply_brake(core, levels, cached);
         if cached <= levels.early() {
             core.balance.ease();
             return Ok(cached);
         }
-        // Where most is unwritten the disk gets a long queue, so that waiting for the front of it is short.
+        // Over the target the disk gets a long queue, so that waiting for the front of it is short. Below, a short one
+        // where pages are written: a fault's read would wait behind them (measured: a fifth of the updates a second).
         let dirty = core.balance.dirty.load(Ordering::Relaxed);
-        let pipeline = levels.batch * 2 + dirty / 3;
-        let looks = looks_at_all(core, levels);
+        let is_calm = cached <= levels.target && self.rate <= RUSH;
+        let pipeline = match is_calm && dirty > cached / 8 {
+            true => (levels.batch * 2).min(CALM),
+            false => levels.batch * 2 + dirty / 3,
+        };
+        let looks = looks_at_all(core, pipeline);
         let started = Instant::now();
         let halfway = started + LONGEST_TRIM / 2;
         // Counting takes time in proportion to what is cached: it is not to be most of the work.
         let deadline = started + LONGEST_TRIM.max(self.count_took * 10);
-        self.trimmer
-            .prepare(core, levels, pipeline, looks, halfway)?;
+        self.take_out(core, pipeline, looks, halfway)?;
         if cached > levels.high {
-            let mut more = 0;
-            let mut mapped = mapped_file_pages();
-            while cached + more > levels.low && Instant::now() < deadline {
+            while self.estimate() > levels.low && Instant::now() < deadline {
                 let Some(dropped) = self.trimmer.finish_one(core)? else {
                     break;
                 };
-                cached = cached.saturating_sub(dropped);
-                let mapped_now = mapped_file_pages();
-                more += mapped_now.saturating_sub(mapped);
-                self.trimmer.prepare(core, levels, pipeline, 64, deadline)?;
-                mapped = mapped_file_pages();
+                self.counted = self.counted.saturating_sub(dropped);
+                self.take_out(core, pipeline, 64, deadline)?;
                 self.read_ahead.step(core, levels);
             }
-            cached += more;
+            cached = self.estimate();
         }
         if cached <= levels.high {
             core.balance.ease();
         }
         Ok(cached)
+    }
+
+    /// Starts pages on their way out. They leave the mapping, so what has come into it is noted before; what comes
+    /// meanwhile, the next count finds.
+    fn take_out(
+        &mut self,
+        core: &Core,
+        wanted: u64,
+        looks: u64,
+        deadline: Instant,
+    ) -> Result<(), Errno> {
+        self.counted += mapped_file_pages().saturating_sub(self.mapped_then);
+        let result = self.trimmer.prepare(core, wanted, looks, deadline);
+        self.mapped_then = mapped_file_pages();
+        result
     }
 
     /// Gets help, and slows faults down where they win all the same.
@@ -396,10 +438,12 @@ impl Balancer {
         // Clean pages are dropped faster than faults bring them in, as long as we get a processor.
         let is_writing = balance.dirty.load(Ordering::Relaxed) > cached / 4;
         let is_pressing = cached > levels.target + levels.slack / 4;
-        if cached > levels.target || (cached > levels.high && is_writing) {
+        // Updates at random, which bring in what they write, are no faster than the disk: braked, they would lose an eighth.
+        let is_losing = is_writing && (self.rate > RUSH || cached > levels.target);
+        if cached > levels.target || (cached > levels.high && is_losing) {
             balance.helper.turn_on(core);
         }
-        if cached > levels.high && (is_writing || is_pressing) {
+        if cached > levels.high && (is_losing || is_pressing) {
             let files = core.book().files.open().cloned().collect();
             let force = (1 + (cached - levels.high) / 256).min(64);
             balance.brake.apply(core, force, files);

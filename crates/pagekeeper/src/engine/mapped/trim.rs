@@ -21,7 +21,6 @@ use pagekeeper_sys::pagemap::{Entries, Entry};
 use pagekeeper_sys::time::pause;
 use pagekeeper_units::{PageCount, PageRange};
 
-use super::balance::Levels;
 use super::book::PieceKey;
 use super::engine::Core;
 use super::on_demand::OnDemand;
@@ -62,7 +61,6 @@ impl Trimmer {
     pub(super) fn prepare(
         &mut self,
         core: &Core,
-        levels: Levels,
         wanted: u64,
         looks: u64,
         deadline: Instant,
@@ -71,7 +69,7 @@ impl Trimmer {
             if self.outgoing_pages >= wanted || Instant::now() >= deadline {
                 break;
             }
-            self.take_next(core, levels)?;
+            self.take_next(core, unit(wanted))?;
         }
         Ok(())
     }
@@ -90,7 +88,7 @@ impl Trimmer {
             let levels = core.levels();
             let deadline = Instant::now() + HELPING;
             while Instant::now() < deadline {
-                self.prepare(core, levels, levels.batch * 2, 64, deadline)?;
+                self.prepare(core, levels.batch * 2, 64, deadline)?;
                 if self.finish_one(core)?.is_none() {
                     pause(Duration::from_millis(1));
                 }
@@ -101,8 +99,8 @@ impl Trimmer {
     }
 
     /// Takes the next pages in clock order out of the mapping and starts writing them.
-    fn take_next(&mut self, core: &Core, levels: Levels) -> Result<(), Errno> {
-        let Some((key, file, range, offset)) = next_of_clock(core, unit(levels)) else {
+    fn take_next(&mut self, core: &Core, unit: u64) -> Result<(), Errno> {
+        let Some((key, file, range, offset)) = next_of_clock(core, unit) else {
             return Ok(());
         };
         let Some(outgoing) = start(core, key, file, range, offset)? else {
@@ -158,14 +156,14 @@ impl Helper {
     }
 }
 
-/// How often [`next_of_clock`] comes past all pieces.
-pub(super) fn looks_at_all(core: &Core, levels: Levels) -> u64 {
-    core.book().clock.len() as u64 * PIECE_PAGES as u64 / unit(levels) + 1
+/// How often [`next_of_clock`] comes past all pieces, when so many pages are wanted on their way out at once.
+pub(super) fn looks_at_all(core: &Core, wanted: u64) -> u64 {
+    core.book().clock.len() as u64 * PIECE_PAGES as u64 / unit(wanted) + 1
 }
 
-/// Pages taken out in one step: a piece, or less where the whole target is only a few pieces.
-fn unit(levels: Levels) -> u64 {
-    (levels.target / 16)
+/// Addresses looked at in one step: a piece, or less where only a few pages are wanted on their way out at once.
+fn unit(wanted: u64) -> u64 {
+    (wanted / 4)
         .next_power_of_two()
         .clamp(64, PIECE_PAGES as u64)
 }
