@@ -53,6 +53,42 @@ fn neighbours_in_one_extent_keep_to_themselves() {
     }
 }
 
+/// A plain `mlock` of a part: such pages cannot be moved out, and what is copied instead cannot be dropped by plain advice.
+#[test]
+fn pages_that_are_locked_past_us_leave_all_the_same() {
+    alone("pages_that_are_locked_past_us_leave_all_the_same", || {
+        let space = space(INLINE, ByteCount::mib(1));
+        let reservation = committed(&space, ByteCount::mib(2));
+        for page in 0..20 {
+            write_page(&reservation, page, 1);
+        }
+        // SAFETY: our own pages; refused for an ordinary user with little room, which is told.
+        if unsafe { libc::mlock(reservation.base().cast(), 20 * PAGE) } != 0 {
+            println!("skipped, because mlock is refused");
+            return;
+        }
+        for page in 20..512 {
+            write_page(&reservation, page, 2);
+        }
+        space.trim();
+        for page in 0..512 {
+            check_page(&reservation, page, if page < 20 { 1 } else { 2 });
+        }
+        space.trim();
+        reservation.decommit(..20 * PAGE as u64).expect("inside");
+        reservation
+            .commit(..20 * PAGE as u64, Protection::READ_WRITE)
+            .expect("room");
+        for page in 0..20 {
+            assert!(
+                words(&reservation, page).iter().all(|word| *word == 0),
+                "page {page}"
+            );
+        }
+        assert!(space.status().total.peak.bytes() <= ByteCount::mib(1));
+    });
+}
+
 #[test]
 fn locked_memory_is_dropped_all_the_same() {
     alone("locked_memory_is_dropped_all_the_same", || {

@@ -91,11 +91,15 @@ impl PageFiles {
         let (grown, short) = self.make_up();
         if open || short {
             let before = Duration::from_nanos(self.mending.pause.load(Relaxed));
-            let pause = match mended > 0 {
-                true => SOON,
-                false => (before * 2).clamp(SOON, SELDOM),
+            let pause = match (mended, left) {
+                // The disk is well again, and there is more to mend.
+                (TRIED_AT_ONCE, 0) => Duration::ZERO,
+                (1.., _) => SOON,
+                (0, _) => (before * 2).clamp(SOON, SELDOM),
             };
-            self.mending.pause.store(pause.as_nanos() as u64, Relaxed);
+            self.mending
+                .pause
+                .store(pause.max(SOON).as_nanos() as u64, Relaxed);
             let next = monotonic_nanoseconds() + pause.as_nanos() as u64;
             self.mending.due.store(next, Relaxed);
         } else {

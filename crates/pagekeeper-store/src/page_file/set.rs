@@ -149,11 +149,12 @@ impl PageFiles {
         let file = PageFile::new(new.place, opened, capacity).map_err(PageFileError::Tables)?;
         self.allocate_initial(&file, new.initial)?;
         if let Some(cell) = self.cells.get(id.index()) {
-            // A slot number is found by its range, so the file has to be there before the range.
-            *cell.file.lock_outside_handler() = Some(Arc::new(file));
+            // The file last, its lock publishes the rest: from then on slots are taken from it, whose numbers follow from the
+            // start, and a number is found by its range. Before, no slot of the range can be in anybody's hands.
             cell.start.store(start, Relaxed);
             cell.end.store(start + capacity, Relaxed);
             self.prefer_least(id);
+            *cell.file.lock_outside_handler() = Some(Arc::new(file));
         }
         Ok(id)
     }

@@ -348,6 +348,9 @@ impl PageFile {
         result: Result<(), Errno>,
     ) -> ReadOutcome {
         let mut outcome = ReadOutcome::GOOD;
+        // A disk that fails each request only after its time-out is not asked for every page: the others come with faults of
+        // their own.
+        let mut hopeless = None;
         add(&self.traffic.bytes_in, bytes.len() as u64);
         for (index, page) in bytes.as_chunks_mut::<PAGE_SIZE>().0.iter_mut().enumerate() {
             let slot = first.wrapping_add(index as u32);
@@ -355,10 +358,17 @@ impl PageFile {
                 Ok(()) => self.check_page(slot, page, key),
                 Err(errno) => Err(ReadError::Io(errno)),
             };
+            if let Some(errno) = hopeless {
+                outcome.set(index, Err(ReadError::Io(errno)));
+                continue;
+            }
             if found.is_err() && self.checksum(slot).is_some() {
                 found = match self.disk.read_at(Self::offset(slot), page) {
                     Ok(()) => self.check_page(slot, page, key),
-                    Err(errno) => Err(ReadError::Io(errno)),
+                    Err(errno) => {
+                        hopeless = result.err();
+                        Err(ReadError::Io(errno))
+                    }
                 };
             }
             match found {

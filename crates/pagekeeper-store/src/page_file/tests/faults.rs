@@ -267,6 +267,24 @@ fn a_bad_page_does_not_take_its_neighbours_along() {
 }
 
 #[test]
+fn a_disk_that_answers_nothing_is_not_asked_for_every_page() {
+    let (files, disk) = failing_file();
+    let mut rng = Rng::from_env();
+    let slots = store(&files, &pages(&mut rng, 32)).unwrap();
+    disk.0.add(Fault::FailsAfter {
+        direction: Direction::Read,
+        after: 0,
+        errno: Errno::IO,
+    });
+    let mut bytes = vec![0; 32 * PAGE_SIZE];
+    let outcome = files.read_run(slots[0], &mut bytes);
+    assert!((0..32).all(|page| outcome.page(page) == Err(ReadError::Io(Errno::IO))));
+    assert_eq!(files.usage()[0].errors, 1, "one second look");
+    disk.0.heal();
+    assert!(files.read_run(slots[0], &mut bytes).is_good());
+}
+
+#[test]
 fn a_write_that_never_happened_is_noticed() {
     let (files, disk) = failing_file();
     let mut rng = Rng::from_env();

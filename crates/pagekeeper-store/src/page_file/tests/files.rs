@@ -199,3 +199,30 @@ fn more_slots_than_32_bits_are_refused() {
     assert!(matches!(refused, PageFileError::TooLarge(_)), "{refused:?}");
     assert_eq!(files.usage().len(), 1);
 }
+
+/// A file that is added while others look for slots: every run that they get lies in the range of the file that it came from.
+#[test]
+fn slots_of_a_file_that_is_just_being_added_have_its_numbers() {
+    let (first, second) = (folder(), folder());
+    for _ in 0..30 {
+        let files = PageFiles::open(PageFileSettings {
+            initial: ByteCount::mib(1),
+            ..settings(&[first.path()], 1)
+        })
+        .unwrap();
+        while files.take_run(64).is_some() {}
+        let end = files.maximum().get();
+        std::thread::scope(|scope| {
+            let seeker = scope.spawn(|| {
+                loop {
+                    if let Some(run) = files.take_run(1) {
+                        return run;
+                    }
+                }
+            });
+            files.add_file(second.path()).unwrap();
+            let run = seeker.join().unwrap();
+            assert!(u64::from(run.first.bits()) >= end, "{run:?}");
+        });
+    }
+}

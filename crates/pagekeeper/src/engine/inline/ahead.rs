@@ -24,11 +24,14 @@ use pagekeeper_units::{PAGE_SIZE, PageCount};
 use super::extent::EXTENT_PAGES;
 use super::working_set::WorkingSet;
 use crate::error::EngineError;
+use crate::inside;
 
 /// One is copied from, one read into, and one ordered: the disk need not wait for the thread to wake up.
 const BUFFERS: usize = 3;
 /// Shorter runs are not worth a thread's wake-up.
 const RUN_MIN: u64 = 16;
+/// After so many later orders a run that nobody took is old: more than several streams have at once.
+const OLD: u64 = 16;
 /// How long a fault waits for a read that is on its way, at one look, and how often it looks. Then it reads by itself.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 50;
@@ -97,6 +100,8 @@ impl Word {
 #[derive(Debug, Default)]
 struct Buffer {
     word: AtomicU64,
+    /// Which order it was, counted from the first.
+    order: AtomicU64,
     /// Moves when a read has ended.
     ended: WaitWord,
 }
@@ -118,6 +123,7 @@ impl Buffer {
 pub(crate) struct ReadingAhead {
     bytes: SharedBytes,
     buffers: [Buffer; BUFFERS],
+    orders: AtomicU64,
     ordered: Event,
     /// Whether there is a thread, or never will be.
     is_settled: AtomicBool,
@@ -153,6 +159,7 @@ impl ReadingAhead {
         Ok(Self {
             bytes: SharedBytes::new(pages, treatment).map_err(EngineError::AddressSpace)?,
             buffers: Default::default(),
+            orders: AtomicU64::new(0),
             ordered: Event::new(),
             is_settled: AtomicBool::new(false),
             thread: Mutex::new(None),
@@ -168,17 +175,25 @@ impl ReadingAhead {
         if !is_worth_it || words().any(|(_, word)| has_it(word)) {
             return false;
         }
-        // What nobody took belongs to a stream that has ended.
-        let is_old = |word: Word| word.state == State::Ready && word.slot != wanted_now;
+        // What nobody took while so many others were ordered belongs to a stream that has ended: another one's next run is not
+        // thrown away, or two streams would read everything twice.
+        let now = self.orders.fetch_add(1, Ordering::Relaxed);
+        let is_old = |buffer: &Buffer, word: Word| {
+            let age = now.saturating_sub(buffer.order.load(Ordering::Relaxed));
+            word.state == State::Ready && word.slot != wanted_now && age >= OLD
+        };
         let free = words()
             .find(|(_, word)| word.state == State::Empty)
-            .or_else(|| words().find(|(_, word)| is_old(*word)));
+            .or_else(|| words().find(|(buffer, word)| is_old(buffer, *word)));
         let order = Word {
             state: State::Ordered,
             slot,
             count: count as u8,
         };
-        if free.is_some_and(|(buffer, word)| buffer.change(word, order)) {
+        if let Some((buffer, word)) = free
+            && buffer.change(word, order)
+        {
+            buffer.order.store(now, Ordering::Relaxed);
             self.ordered.set();
         }
         !self.is_settled.load(Ordering::Relaxed)
@@ -314,6 +329,7 @@ fn span(place: usize, pages: usize) -> core::ops::Range<usize> {
 }
 
 fn run(set: &Weak<WorkingSet>) {
+    inside::stay();
     while let Some(set) = set.upgrade() {
         let is_ordered = set.ahead().ordered.wait(Some(NAP));
         if set.stop.load(Ordering::Acquire) {
@@ -381,6 +397,14 @@ mod tests {
         ready(&ahead, 0, 100);
         ready(&ahead, 1, 200);
         ready(&ahead, 2, 200);
+        for _ in 0..OLD {
+            ahead.order(300, 64, 100);
+            assert_eq!(
+                ahead.buffers[1].load().slot,
+                200,
+                "another stream's next run"
+            );
+        }
         ahead.order(300, 64, 100);
         assert_eq!(ahead.buffers[0].load().slot, 100);
         assert_eq!(ahead.buffers[1].load().state, State::Ordered);

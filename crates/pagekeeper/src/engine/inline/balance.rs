@@ -61,6 +61,10 @@ fn run(set: &Weak<WorkingSet>) {
                 return;
             }
         }
+        if set.files().is_mending_due() {
+            // A disk that is well again is mended without a pause.
+            set.wake_balancer.set();
+        }
     }
 }
 

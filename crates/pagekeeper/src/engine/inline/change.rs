@@ -92,6 +92,16 @@ fn change_rights(
     before: Rights,
     rights: Rights,
 ) -> Result<(), EngineError> {
+    let refuse = |changed_to: PageNumber| {
+        for (number, part) in extents_of(PageRange::between(range.start(), changed_to)) {
+            // What may be touched again needs no waiting.
+            set_rights(arena, number, part, before);
+        }
+        Err(EngineError::Kernel {
+            call: "protect",
+            errno: pagekeeper_sys::Errno::BUSY,
+        })
+    };
     let mut blocked = None;
     for (number, part) in extents_of(range) {
         if untouched::change(arena, number, part, |entry| entry.with_rights(rights)) {
@@ -99,19 +109,13 @@ fn change_rights(
         }
         blocked.get_or_insert_with(SignalsBlocked::new);
         if !set_rights(arena, number, part, rights) {
-            let done = PageRange::between(range.start(), part.start());
-            for (number, part) in extents_of(done) {
-                // What may be touched again needs no waiting.
-                set_rights(arena, number, part, before);
-            }
-            return Err(EngineError::Kernel {
-                call: "protect",
-                errno: pagekeeper_sys::Errno::BUSY,
-            });
+            return refuse(part.start());
         }
         if !rights.may_be_present() {
             let mut area = arena.set().areas().take();
-            expel(arena, part, &mut area);
+            if !expel(arena, part, &mut area) {
+                return refuse(part.end());
+            }
         }
     }
     Ok(())
@@ -119,6 +123,9 @@ fn change_rights(
 
 /// Waits for pins at most about this often, a tenth of a millisecond each.
 const PIN_WAITS: u32 = 10_000;
+
+/// So often in a row nothing may move when pages are taken out of reach: a fifth of a millisecond to a millisecond each.
+const EXPEL_TRIES: u32 = 5_000;
 
 /// Sets the rights of one extent's part. `false` when pages that are to become untouchable stay pinned.
 fn set_rights(arena: &Arena, number: ExtentNumber, part: PageRange, rights: Rights) -> bool {
@@ -173,21 +180,25 @@ fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
 }
 
 /// Takes all pages of one extent's `part`, which nobody may touch or pin any more, out of the mapping; contents are kept.
-fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
+/// `false` when that does not come to an end: the kernel holds a page (a buffer registered with io_uring, a page that it has
+/// merged with others), or the disk takes nothing.
+fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) -> bool {
     let set = arena.set();
     let Some((number, _)) = extents_of(part).next() else {
-        return;
+        return true;
     };
-    loop {
+    let mut in_vain = 0;
+    while in_vain < EXPEL_TRIES {
         let extent = arena.lock_extent(number);
         let stays = |page: PageNumber| extent.entry(page).load().kind() == Kind::Present;
         if !part.pages().any(stays) {
             extent.leave_queue_if_empty();
-            return;
+            return true;
         }
         let Some(slot) = set.staging().take(List::Free) else {
             drop(extent);
             if !set.make_room(area) {
+                in_vain += 1;
                 pagekeeper_sys::time::pause(core::time::Duration::from_millis(1));
             }
             continue;
@@ -202,13 +213,16 @@ fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) {
         let moved = set.move_out(&extent, part, slot, EXTENT_PAGES);
         drop(extent);
         if moved > 0 {
+            in_vain = 0;
             set.clean_and(slot, area, true);
         } else {
             // The kernel holds on to a page for a moment.
+            in_vain += 1;
             set.put_back_empty(slot);
-            pagekeeper_sys::time::pause(core::time::Duration::from_micros(100));
+            pagekeeper_sys::time::pause(core::time::Duration::from_micros(200));
         }
     }
+    false
 }
 
 /// Drops the contents of committed pages and makes them reserved: of all pages of the changes that are committed.

@@ -22,6 +22,8 @@ use crate::registry::Reading;
 
 /// How many runs of slots may refuse a write before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
+/// What a thread waits when all of them failed.
+const AFTER_FAILURES: core::time::Duration = core::time::Duration::from_millis(10);
 
 impl WorkingSet {
     /// Stores every page of an owned slot somewhere; whether that worked for all.
@@ -128,6 +130,10 @@ impl WorkingSet {
                 bits(chosen).map(|place| unsafe { self.staging().bytes(slot.frame(place)) });
             if self.write_slots(run, pages).is_err() {
                 failures += 1;
+                if failures == WRITE_TRIES {
+                    // Each failure withdraws its slots: a disk that fails for a second must not take the whole file along.
+                    pagekeeper_sys::time::pause(AFTER_FAILURES);
+                }
                 continue;
             }
             for (place, stored) in bits(chosen).zip(run.slots()) {

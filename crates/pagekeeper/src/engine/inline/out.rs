@@ -18,6 +18,7 @@ use pagekeeper_sys::userfaultfd::{CopyMode, MoveMode, UffdFeatures};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
+use super::drop::drop_pages;
 use super::entry::Kind;
 use super::extent::{EXTENT_PAGES, ExtentName, HUGE, LockedExtent, QUEUED};
 use super::patience::{Patience, Stuck};
@@ -292,7 +293,21 @@ impl WorkingSet {
         let copied = PageRange::new(part.start(), progress.done_pages());
         if !copied.is_empty() {
             // SAFETY: the pages are copied and nobody could write to them since.
-            let _ = unsafe { advise(copied, Advice::Discard) };
+            if !unsafe { drop_pages(copied) } {
+                // They stay where they are, and can be written to again; their copies go.
+                let copies = PageRange::new(to, copied.count());
+                // SAFETY: frames of our slot, which nobody knows of.
+                let _ = unsafe { advise(copies, Advice::Discard) };
+                // SAFETY: the part lies in the locked extent.
+                let _ = unsafe { self.userfaultfd().write_protect(part, false) };
+                return (PageCount::ZERO, Some(Errno::BUSY));
+            }
+        }
+        let left = PageRange::between(copied.end(), part.end());
+        if !left.is_empty() {
+            // What was not copied is to stay: a kernel's write to it would fail where a program's only waits.
+            // SAFETY: as above.
+            let _ = unsafe { self.userfaultfd().write_protect(left, false) };
         }
         let error = progress
             .error
