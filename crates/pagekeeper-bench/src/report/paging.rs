@@ -155,7 +155,7 @@ fn memory(results: &Results, kind: DataKind, text: &mut String) {
     }
     table.write(
         "### Memory (MiB)",
-        "Most RAM at any moment of a run: anonymous memory (our compressed pool included), page tables and page cache of the file behind the memory, sampled every 10 ms, less what the program used before it mapped anything; with a control group what the kernel charged to it at most, and zram's pool at most. The setting is the budget or limit that made the sum what was asked for in a trial run.",
+        "Most RAM at any moment of a run: anonymous memory (our compressed pool included), page tables and page cache of the file behind the memory, sampled every 10 ms (less often where a sample takes long), less what the program used before it mapped anything; with a control group what the kernel charged to it at most, and zram's pool at most. The setting is the budget or limit that made the sum what was asked for in a trial run.",
         text,
     );
 }
