@@ -14,6 +14,8 @@ use crate::thread;
 
 const STOPPED: u32 = 1;
 const LOCKED: u32 = 2;
+/// Locked, and every thread has passed the barrier since and been waited for.
+const AT_REST: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -112,15 +114,22 @@ impl Gate {
         }
         holder.depth -= 1;
         if holder.depth == 0 {
-            self.closed.fetch_and(!LOCKED, Ordering::Release);
+            self.closed
+                .fetch_and(!(LOCKED | AT_REST), Ordering::Release);
             self.opened.notify_all();
         }
         true
     }
 
-    /// Whether all shards are at rest already, because a program has locked the heap.
-    pub(crate) fn is_locked(&self) -> bool {
-        self.closed.load(Ordering::Acquire) & LOCKED != 0
+    /// The thread that has locked the heap has passed the barrier and waited for the shards.
+    pub(crate) fn rest(&self) {
+        self.closed.fetch_or(AT_REST, Ordering::Release);
+    }
+
+    /// Whether all shards are at rest already, because a program has locked the heap. That it is about to is not enough: a
+    /// thread may be on its fast way still, unseen until the barrier.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.closed.load(Ordering::Acquire) & AT_REST != 0
     }
 
     fn holder(&self) -> MutexGuard<'_, Holder> {

@@ -9,7 +9,7 @@
 )]
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -183,15 +183,22 @@ impl<M: Memory> Heap<M> {
             .read(block)
             .map_or_else(|| units_for(size), |header| header.units);
         let header = Header::busy(units, size);
-        self.seal.write(block, header);
         let user = core::ptr::with_exposed_provenance_mut::<u8>(block.user());
         if zeroed {
             // SAFETY: the block has room for `size` bytes, and is nobody's yet.
             unsafe { user.write_bytes(0, size) };
         }
-        block.mark_tail(header);
+        self.write_busy(block, header);
         // SAFETY: no block begins at address 0.
         unsafe { NonNull::new_unchecked(user) }
+    }
+
+    /// The mark behind the block's last byte, then the header that says where it is: somebody may be validating the heap.
+    #[inline]
+    pub(crate) fn write_busy(&self, block: Block, header: Header) {
+        block.mark_tail(header);
+        fence(Ordering::Release);
+        self.seal.write(block, header);
     }
 
     #[cold]
@@ -311,7 +318,7 @@ impl<M: Memory> Heap<M> {
             };
             // SAFETY: the core's lock is held until the pair is let go.
             if let Some(pair) = unsafe { self.shards.pair(class) }
-                && core.make_room(&self.memory, class, pair)
+                && (pair.has_room(class) || core.make_room(&self.memory, class, pair))
                 && pair.push(class, block, mark)
             {
                 return;

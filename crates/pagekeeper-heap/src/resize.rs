@@ -80,8 +80,6 @@ impl<M: Memory> Heap<M> {
     }
 
     fn write_size(&self, block: Block, units: u32, size: usize) {
-        let header = Header::busy(units, size);
-        self.seal.write(block, header);
-        block.mark_tail(header);
+        self.write_busy(block, Header::busy(units, size));
     }
 }

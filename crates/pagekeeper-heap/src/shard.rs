@@ -257,6 +257,15 @@ impl Pair {
         }
     }
 
+    /// Whether one of them is there and not full.
+    pub(crate) fn has_room(&self, class: usize) -> bool {
+        [self.loaded, self.spare]
+            .into_iter()
+            // SAFETY: magazines of a pair are its alone.
+            .filter_map(|magazine| unsafe { magazine.as_ref() })
+            .any(|magazine| magazine.len() < rounds(class))
+    }
+
     /// What both hold.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
         [self.loaded, self.spare]

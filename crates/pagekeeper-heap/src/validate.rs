@@ -5,6 +5,8 @@
     reason = "UNSAFETY: steps from header to header inside a segment"
 )]
 
+use core::sync::atomic::{Ordering, fence};
+
 use crate::OVERHEAD;
 use crate::core::Core;
 use crate::header::{Block, State};
@@ -62,7 +64,8 @@ impl<M: Memory> Heap<M> {
                     State::Busy | State::Deferred | State::End => {}
                 })?;
             }
-            if core.bins.count() != Some((free, units)) || self.cached(core)? != cached {
+            // More lie about as cached than magazines hold: those that threads have just taken and not yet made theirs.
+            if core.bins.count() != Some((free, units)) || self.cached(core)? > cached {
                 return Err(Damage::Lists);
             }
             if core.is_damaged() {
@@ -99,6 +102,8 @@ impl<M: Memory> Heap<M> {
             {
                 return Err(damage);
             }
+            // The mark was written before the header that says where it is.
+            fence(Ordering::Acquire);
             if header.state == State::Busy && !block.has_tail(header) {
                 return Err(Damage::Tail {
                     address: block.user(),

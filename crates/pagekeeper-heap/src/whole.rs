@@ -20,6 +20,7 @@ impl<M: Memory> Heap<M> {
             self.shards.wait();
             // Whoever came in before the gate was closed goes out.
             drop(self.core());
+            self.gate.rest();
         }
     }
 
@@ -81,7 +82,7 @@ impl<M: Memory> Heap<M> {
     }
 
     fn stop_shards(&self) {
-        let at_rest = self.gate.is_locked();
+        let at_rest = self.gate.is_at_rest();
         self.gate.stop();
         if !at_rest {
             self.memory.barrier();

@@ -48,6 +48,8 @@ impl Magazines {
     }
 
     fn keep_empty(&mut self, magazine: *mut Magazine) {
+        // SAFETY: the caller's to give.
+        debug_assert!(unsafe { magazine.as_ref() }.is_none_or(|it| it.len() == 0));
         push(&mut self.empty, magazine);
     }
 
@@ -104,13 +106,17 @@ fn pop(head: &mut *mut Magazine) -> Option<*mut Magazine> {
 }
 
 impl Core {
-    /// A block of a class for a thread whose magazines of it are empty; they are filled again.
+    /// A block of a class for a thread that could not take one by itself: its magazines are filled again, unless the gate only was
+    /// closed and they hold some.
     pub(crate) fn refill(
         &mut self,
         memory: &impl Memory,
         class: usize,
         pair: &mut Pair,
     ) -> Option<Block> {
+        if let Some(block) = pair.pop() {
+            return Some(block);
+        }
         if let Some(full) = self.magazines.take_full(class) {
             let empty = core::mem::replace(&mut pair.loaded, full);
             if !empty.is_null() {
