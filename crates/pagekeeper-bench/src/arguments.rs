@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Short and rough: every path runs, the figures mean little.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only what has this in its name, such as uniform, zipf/read, incompressible, fits, metadata, calls.
+    /// Only what has this in its name, such as uniform, zipf/read, incompressible, fits, metadata, calls, heap, monitor.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) only: Vec<String>,
     /// Only these contenders.
@@ -65,6 +65,9 @@ pub(crate) enum Inner {
     /// Does one job, which it reads from standard input.
     #[command(hide = true)]
     Child,
+    /// Looks at process PID whenever a line comes.
+    #[command(hide = true)]
+    Observer { pid: u32 },
     /// Waits for the end of its input, then removes what process OWNER left.
     #[command(hide = true)]
     Janitor { owner: u32, folder: PathBuf },

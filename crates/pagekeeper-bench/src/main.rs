@@ -55,6 +55,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.inner {
         Some(Inner::Child) => job::child().map(|()| ExitCode::SUCCESS),
+        Some(Inner::Observer { pid }) => {
+            patterns::monitor::observe(pid).map(|()| ExitCode::SUCCESS)
+        }
         Some(Inner::Janitor { owner, folder }) => {
             leftovers::janitor(owner, &folder);
             Ok(ExitCode::SUCCESS)

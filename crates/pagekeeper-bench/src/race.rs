@@ -46,6 +46,9 @@ const METADATA: [ContenderKind; 4] = [
     ContenderKind::Resident,
 ];
 
+/// Who is looked at.
+const MONITOR: [ContenderKind; 2] = [ContenderKind::Inline, ContenderKind::Mapped];
+
 /// Turns that one of the kernel's ways may fail before it is out.
 const FAILURES: u32 = 4;
 
@@ -92,6 +95,9 @@ impl Race<'_> {
         }
         if self.options.wants("heap") {
             self.heap();
+        }
+        if self.options.wants("monitor") {
+            self.monitor();
         }
     }
 

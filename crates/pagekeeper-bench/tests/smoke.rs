@@ -233,3 +233,39 @@ fn a_killed_bench_leaves_nothing() {
 fn swaps() -> String {
     std::fs::read_to_string("/proc/swaps").expect("the list of swap space")
 }
+
+#[test]
+fn being_looked_at_is_measured() {
+    let ended = bench(&[
+        "--quick",
+        "--ram",
+        "4M",
+        "--data",
+        "8M",
+        "--seconds",
+        "0.1",
+        "--json",
+        "--only",
+        "monitor",
+    ]);
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    let results: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    for one in results["skipped"].as_array().expect("a list") {
+        println!("skipped, because {}", one["reason"]);
+        assert_eq!(one["contender"], "inline", "{one}");
+    }
+    let values = |cell: &str, metric: &str| {
+        results["measurements"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(|one| one["family"] == "monitor" && one["contender"] == "mapped")
+            .find(|one| one["cell"] == cell && one["metric"] == metric)
+            .and_then(|one| one["values"].as_array().cloned())
+            .unwrap_or_default()
+    };
+    for load in ["fits", "pages"] {
+        assert_eq!(values(load, "cost %").len(), 2, "{results:#}");
+        assert!(!values(load, "look ms").is_empty());
+    }
+}

@@ -48,6 +48,9 @@ pub struct Identity {
     pub inner_pid: u32,
     /// One letter: `R` runs, `S` sleeps, `T` stopped, `t` stopped by a debugger, `Z` ended and not waited for.
     pub state: char,
+    /// Where its program's code and arguments begin, which another program that it runs (`exec`) has elsewhere. Zeros where the
+    /// kernel does not say.
+    pub program: [u64; 2],
 }
 
 impl Identity {
@@ -79,6 +82,7 @@ impl Identity {
             minor_faults: number(10)?,
             major_faults: number(12)?,
             state: fields.first()?.chars().next()?,
+            program: [number(26).unwrap_or(0), number(48).unwrap_or(0)],
         })
     }
 

@@ -25,7 +25,7 @@ use rustix::thread::futex::{self, Flags};
 use crate::Errno;
 use crate::file::retry;
 use crate::lock::deadline_after;
-use crate::map::{Access, Advice, Mapping, advise, map_file};
+use crate::map::{Access, Advice, Mapping, Purpose, advise, map_file};
 
 /// Words of the first page.
 pub const WORDS: usize = PAGE_SIZE / size_of::<u32>();
@@ -47,7 +47,7 @@ impl OwnedFile {
         rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::ftruncate(&file, pages.bytes().get())?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let memory = map_file(pages, &file, 0, Access::READ_WRITE)?;
+        let memory = map_file(pages, &file, 0, Access::READ_WRITE)?.held_for(Purpose::Buffers);
         // SAFETY: the mapping is ours alone; a forked child must not write to it, and dumps need not have it.
         unsafe {
             advise(memory.range(), Advice::DoNotInherit)?;

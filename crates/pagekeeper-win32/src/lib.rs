@@ -20,6 +20,7 @@
 //! | [`notification`], [`process`] | `CreateMemoryResourceNotification`; `GetCurrentProcess`, `Sleep` |
 //! | [`exceptions`] | `AddVectoredExceptionHandler`, `SetUnhandledExceptionFilter`, `RaiseException`, blocks in C |
 //! | [`heap`] | `HeapCreate`, `HeapAlloc`, `HeapWalk`, ...; `GlobalAlloc`, `LocalAlloc` |
+//! | [`snapshot`] | `PagekeeperSnapshotTake`, ...: not of Windows, `pagekeeper.h` |
 //! | [`last_error`], [`bad_pointer`] | `GetLastError`, `SetLastError`; `IsBadReadPtr` and its family |
 //!
 //! Beneath them: [`types`] and [`constants`] in Windows' layout, `errors` with the one table of error numbers, `space`
@@ -57,6 +58,7 @@ pub mod process;
 pub mod protect;
 pub mod query;
 pub mod sections;
+pub mod snapshot;
 mod space;
 pub mod system_info;
 pub mod types;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use pagekeeper_sys::memory_info::MemoryInfo;
 use pagekeeper_units::ByteCount;
 
-use super::{METADATA, Race, Turn};
+use super::{METADATA, MONITOR, Race, Turn};
 use crate::arguments::Options;
-use crate::contender::Place;
+use crate::contender::{ContenderKind, Place};
 use crate::job::Work;
-use crate::patterns::{calls, heap, metadata};
+use crate::patterns::monitor::Load;
+use crate::patterns::{calls, heap, metadata, monitor};
 
 impl Race<'_> {
     pub(super) fn metadata(&mut self) {
@@ -135,6 +136,76 @@ impl Race<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Race<'_> {
+    /// Work that is watched and not watched, by turns within one child.
+    pub(super) fn monitor(&mut self) {
+        for repeat in 1..=self.options.repeat() {
+            for load in Load::ALL {
+                for contender in self.wanted(&MONITOR) {
+                    let Some(engine) = contender.engine() else {
+                        continue;
+                    };
+                    eprintln!(
+                        "monitor: {repeat} of {}: {}, {}",
+                        self.options.repeat(),
+                        load.name(),
+                        contender.name()
+                    );
+                    let data = match load {
+                        Load::Fits => ByteCount::new(self.options.ram().get() / 2),
+                        Load::Pages => self.options.data(),
+                    };
+                    let place = Place {
+                        ram: self.options.ram(),
+                        folder: self.folder.clone(),
+                    };
+                    let job = monitor::Job {
+                        engine: engine.name().to_owned(),
+                        place: place.clone(),
+                        load,
+                        data_bytes: data.get(),
+                        seconds: self.options.seconds(),
+                        pairs: if self.options.quick { 2 } else { 10 },
+                        seed: self.options.seed + u64::from(repeat),
+                    };
+                    let seconds = job.seconds * 2.0 * f64::from(job.pairs);
+                    let limit = Duration::from_secs_f64(120.0 + 3.0 * seconds);
+                    let work = Work::Monitor(job);
+                    let turn: Turn<monitor::Report> = self.turn(
+                        "monitor",
+                        contender,
+                        &place,
+                        0,
+                        data.get() + (64 << 20),
+                        work,
+                        limit,
+                    );
+                    if let Turn::Done(report, _) = turn {
+                        self.collect_monitor(load, contender, &report);
+                    }
+                }
+            }
+        }
+    }
+
+    fn collect_monitor(&mut self, load: Load, contender: ContenderKind, report: &monitor::Report) {
+        self.note_differences("monitor", contender, report.wrong_words, true);
+        for (alone, watched) in &report.pairs {
+            let cost = (1.0 - watched / alone) * 100.0;
+            for (metric, value) in [
+                ("alone operations/s", *alone),
+                ("watched operations/s", *watched),
+                ("cost %", cost),
+            ] {
+                self.add("monitor", load.name(), contender, metric, value);
+            }
+        }
+        for took in &report.look_ms {
+            self.add("monitor", load.name(), contender, "look ms", *took);
         }
     }
 }

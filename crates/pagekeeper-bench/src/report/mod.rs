@@ -4,6 +4,7 @@ mod calls;
 mod fits;
 mod heap;
 mod metadata;
+mod monitor;
 mod paging;
 mod table;
 
@@ -43,6 +44,9 @@ pub(crate) fn document(results: &Results) -> String {
     }
     if results.has("heap") {
         heap::write(results, &mut text);
+    }
+    if results.has("monitor") {
+        monitor::write(results, &mut text);
     }
     skipped(results, &mut text);
     text

@@ -59,9 +59,9 @@ impl From<MonitorError> for Refusal {
             MonitorError::NoSuchProcess { .. } | MonitorError::NoMemory { .. } => {
                 StatusCode::NOT_FOUND
             }
-            MonitorError::NotPermitted { .. } | MonitorError::NotDumpable { .. } => {
-                StatusCode::FORBIDDEN
-            }
+            MonitorError::NotPermitted { .. }
+            | MonitorError::NotDumpable { .. }
+            | MonitorError::RefusedToRoot { .. } => StatusCode::FORBIDDEN,
             MonitorError::Exited { .. } => StatusCode::GONE,
             MonitorError::Silent { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -14,7 +14,7 @@
 )]
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::map::{SharedBytes, Treatment};
+use pagekeeper_sys::map::{Purpose, SharedBytes, Treatment};
 use pagekeeper_units::{PageCount, PageNumber};
 
 use super::classes::{BLOCK_BYTES, BLOCK_PAGES, Class, HEADER_BYTES};
@@ -54,7 +54,7 @@ impl Area {
         // use; packed pages tell nothing in a core dump.
         let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_INHERITED | Treatment::NOT_DUMPED;
         Ok(Self {
-            bytes: SharedBytes::new(pages, treatment)?,
+            bytes: SharedBytes::new(pages, treatment, Purpose::Pool)?,
         })
     }
 

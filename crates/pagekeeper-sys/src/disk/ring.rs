@@ -20,7 +20,7 @@ use pagekeeper_units::PageCount;
 use super::polling::Polling;
 use super::{Direction, RawBuffer, Request};
 use crate::handle::Handle;
-use crate::map::{self, Access, Advice, Mapping};
+use crate::map::{self, Access, Advice, Mapping, Purpose};
 use crate::{Errno, raw};
 
 /// What became of one submitted operation.
@@ -110,13 +110,15 @@ impl Ring {
             &descriptor,
             u64::from(c::IORING_OFF_SQ_RING),
             access,
-        )?;
+        )?
+        .held_for(Purpose::Buffers);
         let entries = map::map_file(
             entry_pages,
             &descriptor,
             u64::from(c::IORING_OFF_SQES),
             access,
-        )?;
+        )?
+        .held_for(Purpose::Buffers);
         for mapping in [&queues, &entries] {
             // SAFETY: Only a later child is concerned: it must not submit into our ring.
             unsafe { map::advise(mapping.range(), Advice::DoNotInherit)? };

@@ -11,7 +11,7 @@ use core::slice;
 
 use pagekeeper_units::{PageCount, PageRange};
 
-use super::{Access, Advice, Mapping, Treatment, advise, reserve};
+use super::{Access, Advice, Mapping, Purpose, Treatment, advise, reserve};
 use crate::{Errno, pagemap};
 
 /// A range of bytes that does not lie inside the area.
@@ -55,8 +55,8 @@ impl SharedBytes {
     ///
     /// # Errors
     /// `ENOMEM` without address space.
-    pub fn new(pages: PageCount, treatment: Treatment) -> Result<Self, Errno> {
-        let memory = reserve(pages, Access::READ_WRITE, treatment)?;
+    pub fn new(pages: PageCount, treatment: Treatment, purpose: Purpose) -> Result<Self, Errno> {
+        let memory = reserve(pages, Access::READ_WRITE, treatment)?.held_for(purpose);
         Ok(Self { memory })
     }
 

@@ -9,6 +9,7 @@
 //! | here | reserve, map a file, protect, lock, move, unmap |
 //! | [`advise`] | `madvise` with every advice that the pager uses |
 //! | [`ZeroedTable`] | arrays of atomics that cost nothing until touched |
+//! | [`held`] | what of the address space the library itself holds |
 //! | [`SharedBytes`] | byte areas that several threads fill and read: staging, pools |
 
 #![allow(
@@ -18,6 +19,7 @@
 
 mod advice;
 mod bytes;
+mod held;
 mod owned;
 mod place;
 mod slots;
@@ -33,6 +35,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 pub use advice::{Advice, advise};
 pub use bytes::{OutOfRange, SharedBytes};
+pub use held::{Purpose, held};
 pub use owned::Mapping;
 pub use place::{hold_place, release_place};
 pub use slots::{Slot, SlotPool};

@@ -9,6 +9,7 @@ use core::mem;
 
 use pagekeeper_units::{PageNumber, PageRange};
 
+use super::held::{Held, Purpose};
 use super::{byte_length, pointer, unmap};
 use crate::Errno;
 
@@ -19,6 +20,8 @@ use crate::Errno;
 #[derive(Debug)]
 pub struct Mapping {
     range: PageRange,
+    /// Its place in the list of what the library holds, when it is in there.
+    held: Option<Held>,
 }
 
 impl Mapping {
@@ -27,7 +30,13 @@ impl Mapping {
     /// # Safety
     /// All of it must be mapped and belong to nobody else.
     pub unsafe fn from_range(range: PageRange) -> Self {
-        Self { range }
+        Self { range, held: None }
+    }
+
+    /// The same, in the list of what the library [holds](super::held()) for itself.
+    pub fn held_for(mut self, purpose: Purpose) -> Self {
+        self.held = Held::note(self.range, purpose);
+        self
     }
 
     /// First byte.
@@ -55,8 +64,9 @@ impl Mapping {
     }
 
     /// Gives the range away: it is not unmapped any more.
-    pub fn into_range(self) -> PageRange {
+    pub fn into_range(mut self) -> PageRange {
         let range = self.range;
+        drop(self.held.take());
         mem::forget(self);
         range
     }
@@ -70,6 +80,8 @@ impl Mapping {
         if kept.is_empty() || !self.range.covers(kept) {
             return Err(Errno::INVAL);
         }
+        // Listed is what is held from here on or nothing, never what may be somebody else's.
+        drop(self.held.take());
         let tail = PageRange::between(kept.end(), self.range.end());
         if !tail.is_empty() {
             // SAFETY: Ours, and no longer part of the mapping below.
@@ -94,6 +106,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // First out of the list, then out of the address space, where the next mapping may be anybody's.
+        drop(self.held.take());
         if !self.range.is_empty() {
             // SAFETY: Ours alone. The only refusal is the mapping limit (unmapping the middle of a
             // merged mapping); then the pages at least are given back.

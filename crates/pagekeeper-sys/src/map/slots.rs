@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber};
 
-use super::{SharedBytes, Treatment};
+use super::{Purpose, SharedBytes, Treatment};
 use crate::Errno;
 
 const WORDS: usize = 16;
@@ -67,7 +67,7 @@ impl SlotPool {
             .checked_mul(count as u64)
             .ok_or(Errno::NOMEM)?;
         let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
-        let bytes = SharedBytes::new(PageCount::new(pages), treatment)?;
+        let bytes = SharedBytes::new(PageCount::new(pages), treatment, Purpose::Buffers)?;
         let free = core::array::from_fn(|word| {
             let bits = count.saturating_sub(word * 64).min(64);
             AtomicU64::new(if bits == 64 { !0 } else { (1 << bits) - 1 })

@@ -12,7 +12,7 @@ use core::{mem, slice};
 
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageRange};
 
-use super::{Access, Advice, Mapping, Treatment, advise, reserve};
+use super::{Access, Advice, Mapping, Purpose, Treatment, advise, reserve};
 use crate::{Errno, pagemap};
 
 mod sealed {
@@ -70,7 +70,7 @@ impl<T: TableCell> ZeroedTable<T> {
         let pages = PageCount::holding(bytes.max(1) as u64);
         // Not dumped: gigabytes of address space would be looked through for a few pages of numbers.
         let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
-        let memory = reserve(pages, Access::READ_WRITE, treatment)?;
+        let memory = reserve(pages, Access::READ_WRITE, treatment)?.held_for(Purpose::Tables);
         Ok(Self {
             memory,
             length,

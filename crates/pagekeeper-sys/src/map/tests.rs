@@ -289,7 +289,7 @@ fn discarding_cells_clears_exactly_the_range() {
 
 #[test]
 fn shared_bytes_check_their_bounds() {
-    let area = SharedBytes::new(PageCount::new(2), Treatment::empty()).unwrap();
+    let area = SharedBytes::new(PageCount::new(2), Treatment::empty(), Purpose::Buffers).unwrap();
     let mut two = [0; 2];
     area.copy_in(PAGE_SIZE - 1, &[1, 2]).unwrap();
     area.copy_out(PAGE_SIZE - 1, &mut two).unwrap();

@@ -180,6 +180,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Where each page of `range` is, in runs, upwards. The answer may be out of date at once.
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence));
 
+    /// What the section is called that a page shows; `None` where it has no name, or is none.
+    fn name_at(&self, _page: PageNumber) -> Option<String> {
+        None
+    }
+
     /// The bytes of a committed page, wherever they are, with as little change as possible. Without the space lock.
     fn peek(
         &self,

@@ -29,6 +29,14 @@ pub enum MonitorError {
         /// Its number.
         pid: u32,
     },
+    /// The kernel shows root less than everything here: a security module, a container, a process with rights that we lack.
+    #[error(
+        "process {pid}: the kernel refuses even root to look into it: it has rights that you lack, or a security module or container forbids it"
+    )]
+    RefusedToRoot {
+        /// Its number.
+        pid: u32,
+    },
     /// The process ended while it was being looked at.
     #[error("process {pid} has ended")]
     Exited {
@@ -96,6 +104,10 @@ impl MonitorError {
     pub(super) fn refused(pid: u32, what: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Exited { pid },
+            Errno::ACCESS | Errno::PERM if process::own_user() == 0 => match Identity::of(pid) {
+                Ok(_) => Self::RefusedToRoot { pid },
+                Err(_) => Self::Exited { pid },
+            },
             Errno::ACCESS | Errno::PERM => match Identity::of(pid) {
                 Ok(identity) if identity.user == process::own_user() => Self::NotDumpable { pid },
                 Ok(identity) => Self::NotPermitted {

@@ -8,11 +8,13 @@ use pagekeeper_model::{
     AddressSpace, ForeignKind, ForeignMapping, ForeignMemory, Protection, RegionState,
 };
 use pagekeeper_sys::Errno;
+use pagekeeper_sys::map::Purpose;
 use pagekeeper_sys::pagemap::{Categories, Entries, Entry, Query, Scan};
 use pagekeeper_sys::procmap::{self, Maps};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::heat::HeatStrip;
+use super::live::listing::LiveRegions;
 use super::region::{Region, RegionKind, RegionUse};
 use crate::space::in_model_terms;
 
@@ -20,6 +22,8 @@ use crate::space::in_model_terms;
 const SCAN_PAGES: u64 = 1 << 18;
 /// Words read at once where the kernel cannot scan.
 const WORDS: usize = 4096;
+/// What the kernel puts behind the name of a file that was removed, or never had one.
+const REMOVED: &str = " (deleted)";
 
 /// What tells which pages of a process are in memory.
 #[derive(Debug)]
@@ -38,8 +42,9 @@ impl Pages {
     }
 }
 
-/// The regions of a process, without their pages; what lies in `ours` (sorted, apart) is left out.
-pub(super) fn regions(pid: u32, ours: &[PageRange]) -> Result<Vec<Region>, Errno> {
+/// The regions of a process that it does not tell of itself (`live`), without their pages. Those that show files, and that it tells
+/// without a name, get the file's.
+pub(super) fn regions(pid: u32, live: &mut LiveRegions) -> Result<Vec<Region>, Errno> {
     let mut lines = Vec::new();
     let mut maps = Maps::of(pid)?;
     while let Some(line) = maps.next_region()? {
@@ -49,20 +54,96 @@ pub(super) fn regions(pid: u32, ours: &[PageRange]) -> Result<Vec<Region>, Errno
     let rules = AddressSpace::new(PageCount::ZERO);
     let mut regions = Vec::with_capacity(lines.len());
     for (line, mapping) in lines.iter().zip(&mappings) {
-        for range in outside(line.range, ours) {
+        for (range, purpose) in parts_of(line.range, live) {
             let Some(mut region) = describe(&rules, &mappings, range) else {
                 continue;
             };
             region.kind = kind_of(mapping, line);
             region.shared = line.shared;
             region.name = line.name.to_text();
+            if let Some(purpose) = purpose {
+                region.kind = RegionKind::Pagekeeper;
+                region.name = purpose_name(purpose).to_owned();
+            }
             if line.has_file() {
                 region.file_offset = line.offset + (region.base - line.range.address());
             }
             regions.push(region);
         }
     }
+    name_views(&mut live.regions, &lines);
     Ok(regions)
+}
+
+/// Regions of views get the name of the file that is mapped there, and their places in it. Nameless files are no names.
+fn name_views(views: &mut [Region], lines: &[procmap::Region]) {
+    for view in views {
+        if view.kind != RegionKind::Section || !view.name.is_empty() {
+            continue;
+        }
+        let page = PageNumber::containing(view.base);
+        let behind = lines.partition_point(|line| line.range.start() <= page);
+        let line = behind.checked_sub(1).and_then(|place| lines.get(place));
+        if let Some(line) = line.filter(|line| line.has_file() && line.range.contains(page)) {
+            let name = line.name.to_text();
+            if !name.ends_with(REMOVED) {
+                view.name = name;
+                view.file_offset = line.offset + (view.base - line.range.address());
+            }
+        }
+    }
+}
+
+/// The same for one region. Where the map cannot be read, it stays nameless.
+pub(super) fn name_view(pid: u32, view: &mut Region) {
+    let Ok(mut maps) = Maps::of(pid) else {
+        return;
+    };
+    let page = PageNumber::containing(view.base);
+    while let Ok(Some(line)) = maps.next_region() {
+        if line.range.contains(page) {
+            name_views(core::slice::from_mut(view), &[line]);
+            return;
+        }
+    }
+}
+
+/// The parts of a mapping that the process does not tell of; with a purpose where the library holds them for itself.
+fn parts_of(mapping: PageRange, live: &LiveRegions) -> Vec<(PageRange, Option<Purpose>)> {
+    let mut parts = Vec::with_capacity(1);
+    for part in outside(mapping, &live.arenas) {
+        let mut at = part.start();
+        let first = live
+            .held
+            .partition_point(|(held, _)| held.end() <= part.start());
+        for (held, purpose) in live.held.iter().skip(first) {
+            let inside = held.intersection(PageRange::between(at, part.end()));
+            if held.start() >= part.end() {
+                break;
+            }
+            if inside.is_empty() {
+                continue;
+            }
+            if inside.start() > at {
+                parts.push((PageRange::between(at, inside.start()), None));
+            }
+            parts.push((inside, Some(*purpose)));
+            at = inside.end();
+        }
+        if at < part.end() {
+            parts.push((PageRange::between(at, part.end()), None));
+        }
+    }
+    parts
+}
+
+/// What is shown as the name of such memory.
+const fn purpose_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Tables => "[pagekeeper tables]",
+        Purpose::Pool => "[pagekeeper pool]",
+        Purpose::Buffers => "[pagekeeper buffers]",
+    }
 }
 
 /// The parts of `range` that lie in none of the sorted ranges.
@@ -324,7 +405,7 @@ mod tests {
             return;
         };
         let look = |pages: &Pages| {
-            let mut all = regions(pid, &[]).unwrap();
+            let mut all = regions(pid, &mut LiveRegions::default()).unwrap();
             let only = all
                 .iter()
                 .position(|region| region.base <= address && address < region.end())
@@ -345,7 +426,7 @@ mod tests {
 
     #[test]
     fn the_regions_are_this_program() {
-        let all = regions(std::process::id(), &[]).unwrap();
+        let all = regions(std::process::id(), &mut LiveRegions::default()).unwrap();
         assert!(all.windows(2).all(|two| two[0].end() <= two[1].base));
         let code = the_regions_are_this_program as *const () as u64;
         let region = all

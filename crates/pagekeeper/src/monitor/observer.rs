@@ -11,7 +11,7 @@ use super::error::MonitorError;
 use super::kernel_view::{self, InMemory, Pages};
 use super::live::ask::LiveSource;
 use super::live::collect;
-use super::live::record::LiveRegions;
+use super::live::listing::LiveRegions;
 use super::page_info::{PageInfo, free_at, from_page, residence_name};
 use super::region::{Region, RegionUse};
 use super::snapshot::{Snapshot, Source};
@@ -23,6 +23,11 @@ const REST: u32 = 20;
 
 /// Regions that are so old are said to be.
 const NOTABLE_AGE_MS: u64 = 2000;
+
+/// A process that is changing programs is looked at again so often, and after so long. (One that has ended and was not waited
+/// for takes as long to be believed.)
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How often it is looked whether a process has begun to use Pagekeeper: at first at once, then in every so many looks.
 const LOOK_FOR_LIVE: u32 = 10;
@@ -40,6 +45,8 @@ const LOOK_FOR_LIVE: u32 = 10;
 pub struct Observer {
     pid: u32,
     started: u64,
+    /// Where the program lies that ran when looking began.
+    program: [u64; 2],
     command: String,
     teller: Teller,
     looks: u32,
@@ -93,6 +100,7 @@ impl Observer {
         Ok(Self {
             pid,
             started: identity.started,
+            program: identity.program,
             command: process::command_line(pid).unwrap_or_default(),
             teller,
             looks: 0,
@@ -111,17 +119,45 @@ impl Observer {
     /// # Errors
     /// [`MonitorError::Exited`], and what [`Observer::of`] gives.
     pub fn snapshot(&mut self) -> Result<Snapshot, MonitorError> {
-        match self.one_snapshot() {
-            // What was opened belongs to the program that ran then; the process may run another one now.
-            Err(MonitorError::Exited { pid }) => match Self::of(pid) {
+        self.whatever_it_runs(Self::one_snapshot)
+    }
+
+    /// What was opened belongs to the program that ran then; the process may run another one now, which is looked at anew.
+    fn whatever_it_runs<T>(
+        &mut self,
+        look: impl Fn(&mut Self) -> Result<T, MonitorError>,
+    ) -> Result<T, MonitorError> {
+        let mut found = look(self);
+        for _ in 0..TRIES {
+            let Err(MonitorError::Exited { pid }) = found else {
+                break;
+            };
+            match Self::of(pid) {
                 Ok(again) if again.started == self.started => {
                     *self = again;
-                    self.one_snapshot()
+                    found = look(self);
                 }
-                _ => Err(MonitorError::Exited { pid }),
-            },
-            other => other,
+                // In the middle of changing programs it has no memory for a moment.
+                Err(MonitorError::NoMemory { .. } | MonitorError::Exited { .. }) => {}
+                _ => break,
+            }
+            if found.is_err() {
+                std::thread::sleep(PAUSE);
+            }
         }
+        found
+    }
+
+    /// The process as it is known to the kernel, as long as it runs the program that is looked at.
+    fn identify(&self) -> Result<Identity, MonitorError> {
+        let pid = self.pid;
+        let refused = |errno| MonitorError::refused(pid, "its status", errno);
+        let identity = Identity::of(pid).map_err(refused)?;
+        let is_same = identity.started == self.started && identity.program == self.program;
+        if !is_same || identity.has_ended() {
+            return Err(MonitorError::Exited { pid });
+        }
+        Ok(identity)
     }
 
     fn one_snapshot(&mut self) -> Result<Snapshot, MonitorError> {
@@ -169,7 +205,7 @@ impl Observer {
     /// # Errors
     /// As [`Observer::snapshot`].
     pub fn figures(&mut self) -> Result<Snapshot, MonitorError> {
-        self.look(false).map(|(snapshot, _)| snapshot)
+        self.whatever_it_runs(|it| it.look(false).map(|(snapshot, _)| snapshot))
     }
 
     /// What lies at an address, and where its page is.
@@ -177,20 +213,28 @@ impl Observer {
     /// # Errors
     /// As [`Observer::snapshot`]; [`MonitorError::Silent`] when the process is stopped.
     pub fn page_at(&mut self, address: u64) -> Result<PageInfo, MonitorError> {
+        self.whatever_it_runs(|it| it.one_page(address))
+    }
+
+    fn one_page(&mut self, address: u64) -> Result<PageInfo, MonitorError> {
+        self.identify()?;
         if let Teller::Process(live) = &mut self.teller
             && let Some(found) = live.find(address)?
         {
+            let mut region = found.region;
+            if let Some(region) = &mut region {
+                kernel_view::name_view(self.pid, region);
+            }
             return Ok(PageInfo {
-                free_bytes: if found.region.is_none() {
-                    found.free.1
-                } else {
-                    0
+                free_bytes: match region {
+                    Some(_) => 0,
+                    None => found.free.1,
                 },
-                region: found.region,
+                region,
                 page: found.residence.map_or("", residence_name).to_owned(),
             });
         }
-        let snapshot = self.snapshot()?;
+        let snapshot = self.one_snapshot()?;
         Ok(match snapshot.region_at(address) {
             Some(region) => from_page(region, address, self.pages.as_ref()),
             None => free_at(&snapshot, address),
@@ -203,6 +247,8 @@ impl Observer {
     /// [`MonitorError::Unreadable`] with the first address that cannot be read; [`MonitorError::NotPagekeeper`]: other
     /// processes are read with a debugger; as [`Observer::snapshot`].
     pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MonitorError> {
+        // Of another program than the one that was chosen nothing is read.
+        self.identify()?;
         let Teller::Process(live) = &mut self.teller else {
             return Err(MonitorError::NotPagekeeper { pid: self.pid });
         };
@@ -225,10 +271,7 @@ impl Observer {
     ) -> Result<(Snapshot, Option<LiveRegions>), MonitorError> {
         let pid = self.pid;
         let refused = |what| move |errno| MonitorError::refused(pid, what, errno);
-        let identity = Identity::of(pid).map_err(refused("its status"))?;
-        if identity.started != self.started || identity.has_ended() {
-            return Err(MonitorError::Exited { pid });
-        }
+        let identity = self.identify()?;
         let sums = Residence::of(pid).map_err(refused("its status"))?;
         if sums.mapped_bytes == 0 {
             return Err(MonitorError::Exited { pid });
@@ -296,11 +339,11 @@ impl Observer {
         let pid = self.pid;
         let refused = |what| move |errno| MonitorError::refused(pid, what, errno);
         let (start, taken_at_ms) = (thread_processor_time(), now_ms());
-        let live = live.unwrap_or(LiveRegions {
+        let mut live = live.unwrap_or(LiveRegions {
             taken_at_ms,
             ..LiveRegions::default()
         });
-        let mut regions = kernel_view::regions(pid, &live.arenas).map_err(refused("its map"))?;
+        let mut regions = kernel_view::regions(pid, &mut live).map_err(refused("its map"))?;
         if regions.is_empty() {
             return Err(MonitorError::Exited { pid });
         }
@@ -361,6 +404,8 @@ mod tests {
         shell.args(["-c", "read line; exec sleep 1000"]);
         let mut child = shell.stdin(Stdio::piped()).spawn().unwrap();
         let mut observer = Observer::of(child.id()).unwrap();
+        let mut briefly = Observer::of(child.id()).unwrap();
+        assert!(briefly.figures().unwrap().command.starts_with("sh -c"));
         assert!(!observer.snapshot().unwrap().regions.is_empty());
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         // The kernel changes the name before the arguments.
@@ -369,9 +414,11 @@ mod tests {
             std::thread::yield_now();
         }
         let snapshot = observer.snapshot();
+        let figures = briefly.figures();
         child.kill().unwrap();
         child.wait().unwrap();
         let snapshot = snapshot.unwrap();
+        assert_eq!(figures.unwrap().command, "sleep 1000");
         assert_eq!(
             (snapshot.name.as_str(), snapshot.command.as_str()),
             ("sleep", "sleep 1000")

@@ -61,6 +61,8 @@ pub(crate) struct Place {
     pub(crate) engine: Option<EngineKind>,
     /// Where the page is, when it is committed.
     pub(crate) residence: Option<Residence>,
+    /// What the section is called that it shows.
+    pub(crate) name: Option<String>,
 }
 
 impl Shared {
@@ -156,8 +158,13 @@ impl Shared {
             let only = PageRange::new(page, PageCount::ONE);
             engine.residence(only, &mut |_, found| residence = Some(found));
         }
+        let name = engine
+            .as_ref()
+            .filter(|_| region.allocation.is_some())
+            .and_then(|engine| engine.name_at(page));
         Some(Place {
             region,
+            name,
             engine: engine.map(|engine| engine.kind()),
             residence,
         })

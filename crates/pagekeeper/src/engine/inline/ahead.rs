@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use pagekeeper_store::page_file::Slot;
 use pagekeeper_sys::lock::{Event, SignalsBlocked, WaitWord};
-use pagekeeper_sys::map::{SharedBytes, Treatment};
+use pagekeeper_sys::map::{Purpose, SharedBytes, Treatment};
 use pagekeeper_units::{PAGE_SIZE, PageCount};
 
 use super::extent::EXTENT_PAGES;
@@ -157,7 +157,8 @@ impl ReadingAhead {
         let pages = PageCount::new(BUFFERS as u64 * EXTENT_PAGES);
         let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
         Ok(Self {
-            bytes: SharedBytes::new(pages, treatment).map_err(EngineError::AddressSpace)?,
+            bytes: SharedBytes::new(pages, treatment, Purpose::Buffers)
+                .map_err(EngineError::AddressSpace)?,
             buffers: Default::default(),
             orders: AtomicU64::new(0),
             ordered: Event::new(),

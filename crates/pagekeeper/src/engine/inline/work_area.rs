@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use pagekeeper_store::codec::CodecScratch;
 use pagekeeper_sys::lock::WaitWord;
-use pagekeeper_sys::map::{self, Access, Mapping, SharedBytes, Treatment};
+use pagekeeper_sys::map::{self, Access, Mapping, Purpose, SharedBytes, Treatment};
 use pagekeeper_units::{PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
 
 use super::extent::EXTENT_PAGES;
@@ -44,10 +44,11 @@ impl WorkArea {
             Access::READ_WRITE,
             treatment,
         )
-        .map_err(EngineError::AddressSpace)?;
+        .map_err(EngineError::AddressSpace)?
+        .held_for(Purpose::Buffers);
         guard(&stack)?;
         Ok(Self {
-            bounce: SharedBytes::new(PageCount::new(EXTENT_PAGES), treatment)
+            bounce: SharedBytes::new(PageCount::new(EXTENT_PAGES), treatment, Purpose::Buffers)
                 .map_err(EngineError::AddressSpace)?,
             codec: CodecScratch::new(),
             stack,
@@ -198,7 +199,8 @@ impl HugeSource {
             Access::READ_WRITE,
             Treatment::HUGE_PAGES | Treatment::NOT_INHERITED | Treatment::NOT_DUMPED,
         )
-        .map_err(EngineError::AddressSpace)?;
+        .map_err(EngineError::AddressSpace)?
+        .held_for(Purpose::Buffers);
         Ok(Self {
             memory,
             busy: AtomicU32::new(0),

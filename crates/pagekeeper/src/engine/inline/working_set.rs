@@ -19,7 +19,7 @@ use pagekeeper_store::page_file::PageFiles;
 use pagekeeper_store::pool::Pool;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::{Event, FutexLock, SignalsBlocked};
-use pagekeeper_sys::map::{self, Access, Mapping, Treatment};
+use pagekeeper_sys::map::{self, Access, Mapping, Purpose, Treatment};
 use pagekeeper_sys::userfaultfd::{Modes, Userfaultfd};
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber};
 
@@ -133,7 +133,8 @@ impl WorkingSet {
             Access::READ,
             Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED,
         )
-        .map_err(address_space)?;
+        .map_err(address_space)?
+        .held_for(Purpose::Buffers);
         // Room for a budget that is raised later; address space only.
         let pool_address_space = PoolShare::for_budget(ram).most.get().max(4096) * 4;
         let set = Arc::new(Self {
@@ -482,7 +483,8 @@ fn make_staging(userfaultfd: &Userfaultfd, shape: Shape) -> Result<Staging, Engi
         Access::READ_WRITE,
         treatment,
     )
-    .map_err(EngineError::AddressSpace)?;
+    .map_err(EngineError::AddressSpace)?
+    .held_for(Purpose::Buffers);
     // SAFETY: the mapping is new and ours; only moved-in frames of it are ever read.
     unsafe { userfaultfd.register(memory.range(), Modes::MISSING | Modes::WRITE_PROTECT) }
         .map_err(|errno| EngineError::Kernel {

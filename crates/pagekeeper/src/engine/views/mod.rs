@@ -329,6 +329,12 @@ impl Engine for ViewEngine {
         }
     }
 
+    fn name_at(&self, page: PageNumber) -> Option<String> {
+        let book = self.core.book();
+        let name = &book.at(page)?.source.header()?.facts().name;
+        (!name.is_empty()).then(|| name.clone())
+    }
+
     fn health(&self) -> Result<(), EngineError> {
         self.core.balance.health()
     }

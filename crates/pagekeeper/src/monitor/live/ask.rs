@@ -11,7 +11,8 @@ use pagekeeper_units::PAGE_SIZE;
 use super::super::error::MonitorError;
 use super::super::region::Region;
 use super::layout::{self, word};
-use super::record::{LiveFigures, LiveRegions, Reader, RegionRecord};
+use super::listing::LiveRegions;
+use super::record::{LiveFigures, Reader, RegionRecord};
 use super::requests::{Outcome, residence_of};
 use crate::engine::Residence;
 
@@ -231,7 +232,8 @@ impl LiveSource {
         }
         let residence = residence_of(reader.word()?);
         let is_allocated = reader.word()? != 0;
-        let region = RegionRecord::decode(reader)?.to_region();
+        let mut region = RegionRecord::decode(reader)?.to_region();
+        region.name = reader.text()?;
         Some(Found {
             free: (region.base, region.size_bytes),
             region: is_allocated.then_some(region),

@@ -11,8 +11,9 @@ use super::super::region::RegionUse;
 use super::super::snapshot::EngineFigures;
 use super::super::sums::now_ms;
 use super::layout::MOST_REGIONS;
+use super::listing::{Listed, LiveRegions};
 use super::merge::{coarsen, join_ranges, set_heat};
-use super::record::{LiveFigures, LiveRegions, RegionRecord};
+use super::record::{LiveFigures, RegionRecord};
 use crate::engine::{Engine, EngineKind, Residence};
 use crate::space::observe::{self, Sums};
 use crate::statistics::EngineStatistics;
@@ -122,15 +123,6 @@ fn fill_in(found: &mut LiveFigures, total: EngineStatistics) {
     found.sites.truncate(MOST_SITES);
 }
 
-/// Regions of all spaces, from the lowest address up, and the address space that they hold.
-#[derive(Default)]
-pub(super) struct Listed {
-    pub(super) regions: Vec<RegionRecord>,
-    pub(super) arenas: Vec<PageRange>,
-    /// How many regions may be listed.
-    most: usize,
-}
-
 /// Lists all regions, at most [`MOST_REGIONS`]; where there are more, neighbours are told as one.
 pub(super) fn regions() -> Listed {
     list(MOST_REGIONS)
@@ -141,21 +133,12 @@ pub(in super::super) fn own_regions() -> LiveRegions {
     let taken_at_ms = now_ms();
     let start = Instant::now();
     let listed = regions();
-    LiveRegions {
-        taken_at_ms,
-        took_ms: start.elapsed().as_millis() as u64,
-        regions: listed
-            .regions
-            .into_iter()
-            .map(RegionRecord::to_region)
-            .collect(),
-        arenas: listed.arenas,
-    }
+    listed.into_live(taken_at_ms, start.elapsed().as_millis() as u64)
 }
 
 fn list(most: usize) -> Listed {
     let mut listed = Listed {
-        most,
+        held: pagekeeper_sys::map::held(),
         ..Listed::default()
     };
     // Arenas first: what is opened meanwhile is told by nobody, rather than twice.
@@ -168,7 +151,7 @@ fn list(most: usize) -> Listed {
     for space in observe::all() {
         let mut from = PageNumber::new(0);
         while let Some(part) = space.list_regions(from, AT_ONCE) {
-            listed.add(&part.regions);
+            listed.add(&part.regions, most);
             match part.next {
                 Some(next) => from = next,
                 None => break,
@@ -176,13 +159,15 @@ fn list(most: usize) -> Listed {
         }
     }
     listed.regions.sort_unstable_by_key(|region| region.base);
+    listed.names.sort_unstable();
     join_ranges(&mut listed.arenas);
     listed
 }
 
 impl Listed {
     /// Adds regions, which lie upwards, with where their pages are.
-    fn add(&mut self, regions: &[(RegionInfo, Option<Arc<dyn Engine>>)]) {
+    fn add(&mut self, regions: &[(RegionInfo, Option<Arc<dyn Engine>>)], most: usize) {
+        self.add_names(regions);
         let mut parts: Vec<Part> = regions.iter().map(Part::new).collect();
         let mut first = 0;
         while let Some(part) = parts.get(first) {
@@ -210,10 +195,22 @@ impl Listed {
             first = behind;
         }
         for part in parts {
-            if self.regions.len() >= self.most {
-                coarsen(&mut self.regions, &self.arenas, self.most);
+            if self.regions.len() >= most {
+                coarsen(&mut self.regions, &self.arenas, most);
             }
             self.regions.push(part.finish());
+        }
+    }
+
+    /// What sections are called that views of these regions show.
+    fn add_names(&mut self, regions: &[(RegionInfo, Option<Arc<dyn Engine>>)]) {
+        for (region, engine) in regions {
+            let Some(engine) = engine.as_ref().filter(|_| region.allocation.is_some()) else {
+                continue;
+            };
+            if let Some(name) = engine.name_at(region.range.start()) {
+                self.names.push((region.range.address(), name));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ pub(super) const NAME: &str = "pagekeeper-live";
 /// The first word: "PKLV".
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"PKLV");
 /// Moves whenever anything here or in [`super::record`] changes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Words of the first page, by their numbers.
 pub(super) mod word {
@@ -58,8 +58,13 @@ pub(super) const REGIONS_AT: usize = ANSWER_AT + ANSWER_ROOM;
 pub(super) const MOST_REGIONS: usize = 1 << 16;
 /// Stretches of address space that are told: more have their neighbours told with them.
 pub(super) const MOST_RANGES: usize = 1 << 14;
-pub(super) const REGIONS_ROOM: usize =
-    MOST_REGIONS * super::record::REGION_BYTES + (MOST_RANGES + 8) * 16;
+/// Mappings of the library's own that are told, and bytes for names of sections.
+pub(super) const MOST_HELD: usize = 1024;
+pub(super) const NAMES_ROOM: usize = 1 << 16;
+pub(super) const REGIONS_ROOM: usize = MOST_REGIONS * super::record::REGION_BYTES
+    + (MOST_RANGES + 8) * 16
+    + MOST_HELD * 24
+    + NAMES_ROOM;
 
 /// The whole file.
 pub(super) const PAGES: PageCount =

@@ -11,7 +11,8 @@
 //! | file | what |
 //! |---|---|
 //! | [`layout`] | the words of the first page, and what lies where behind it |
-//! | [`record`] | figures and regions as bytes |
+//! | [`record`] | figures and a region as bytes |
+//! | [`listing`] | all regions as bytes, and what else lies in the address space |
 //! | [`collect`] | figures and regions of all spaces of this process |
 //! | [`merge`] | many regions told as fewer |
 //! | [`publish`] | the thread that answers |
@@ -21,6 +22,7 @@
 pub(super) mod ask;
 pub(super) mod collect;
 mod layout;
+pub(super) mod listing;
 mod merge;
 mod publish;
 pub(super) mod record;

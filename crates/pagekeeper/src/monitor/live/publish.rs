@@ -10,7 +10,7 @@ use pagekeeper_sys::time::thread_processor_time;
 
 use super::super::sums::now_ms;
 use super::layout::{self, word};
-use super::{collect, record, requests};
+use super::{collect, requests};
 
 /// Of a processor, the part that answering may take: a fiftieth. What takes longer is done less often, and readers get what was
 /// written last.
@@ -133,8 +133,7 @@ impl Publisher {
             let (start, taken_at_ms) = (thread_processor_time(), now_ms());
             let listed = collect::regions();
             let took_ms = now_ms().saturating_sub(taken_at_ms);
-            let bytes =
-                record::encode_regions(taken_at_ms, took_ms, &listed.regions, &listed.arenas);
+            let bytes = listed.encode(taken_at_ms, took_ms);
             self.regions.done(start);
             bytes
         });

@@ -1,7 +1,5 @@
 //! Figures and regions as bytes: 64-bit words, low byte first; texts with their length before them.
 
-use pagekeeper_units::{PageNumber, PageRange};
-
 use super::super::region::{HEAT_CELLS, Region, RegionKind, RegionUse, Whereabouts};
 use super::super::snapshot::{Counters, EngineFigures, Totals};
 use crate::engine::EngineKind;
@@ -24,19 +22,6 @@ pub(in super::super) struct LiveFigures {
     pub(in super::super) latency: Vec<u64>,
     pub(in super::super) sites: Vec<(u64, u64)>,
     pub(in super::super) notes: Vec<String>,
-}
-
-/// The regions that the spaces of a process made.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in super::super) struct LiveRegions {
-    /// When the listing began, in milliseconds since 1970.
-    pub(in super::super) taken_at_ms: u64,
-    /// How long it took.
-    pub(in super::super) took_ms: u64,
-    /// From the lowest address up.
-    pub(in super::super) regions: Vec<Region>,
-    /// The address space that spaces hold, free or not: sorted, apart.
-    pub(in super::super) arenas: Vec<PageRange>,
 }
 
 /// Writes words.
@@ -78,13 +63,13 @@ impl<'bytes> Reader<'bytes> {
         Some(bytes)
     }
 
-    fn text(&mut self) -> Option<String> {
+    pub(super) fn text(&mut self) -> Option<String> {
         let length = usize::try_from(self.word()?).ok()?;
         Some(String::from_utf8_lossy(self.bytes(length)?).into_owned())
     }
 
     /// A number of items, each of which takes a word at least.
-    fn count(&mut self) -> Option<usize> {
+    pub(super) fn count(&mut self) -> Option<usize> {
         let count = usize::try_from(self.word()?).ok()?;
         (count <= self.rest.len() / 8).then_some(count)
     }
@@ -354,58 +339,6 @@ impl RegionRecord {
     }
 }
 
-/// Regions and arenas as bytes.
-pub(super) fn encode_regions(
-    taken_at_ms: u64,
-    took_ms: u64,
-    regions: &[RegionRecord],
-    arenas: &[PageRange],
-) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer
-        .bytes
-        .reserve(regions.len() * REGION_BYTES + arenas.len() * 16 + 64);
-    writer.word(taken_at_ms);
-    writer.word(took_ms);
-    writer.word(regions.len() as u64);
-    for region in regions {
-        region.encode(&mut writer);
-    }
-    writer.word(arenas.len() as u64);
-    for arena in arenas {
-        writer.word(arena.start().get());
-        writer.word(arena.end().get());
-    }
-    writer.bytes
-}
-
-impl LiveRegions {
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let mut found = Self {
-            taken_at_ms: reader.word()?,
-            took_ms: reader.word()?,
-            ..Self::default()
-        };
-        for _ in 0..reader.count()? {
-            found
-                .regions
-                .push(RegionRecord::decode(&mut reader)?.to_region());
-        }
-        for _ in 0..reader.count()? {
-            let (start, end) = (reader.word()?, reader.word()?);
-            if start > end {
-                return None;
-            }
-            found.arenas.push(PageRange::between(
-                PageNumber::new(start),
-                PageNumber::new(end),
-            ));
-        }
-        Some(found)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,50 +378,10 @@ mod tests {
     }
 
     #[test]
-    fn regions_come_back_as_they_were() {
-        let record = RegionRecord {
-            base: 0x10_0000,
-            size_bytes: 0x3000,
-            allocation_base: 0xF_0000,
-            allocation_protection: 4,
-            protection: 0x102,
-            usage: RegionUse::Committed,
-            engine: Some(EngineKind::Inline),
-            committed_bytes: 0x3000,
-            pages: Whereabouts {
-                resident: 1,
-                lost: 2,
-                ..Whereabouts::default()
-            },
-            cells: 3,
-            ..RegionRecord::default()
-        };
-        let arenas = [PageRange::between(PageNumber::new(16), PageNumber::new(99))];
-        let bytes = encode_regions(5, 6, &[record, record], &arenas);
-        let found = LiveRegions::decode(&bytes).unwrap();
-        assert_eq!((found.taken_at_ms, found.took_ms), (5, 6));
-        assert_eq!(found.regions.len(), 2);
-        assert_eq!(found.regions[1], record.to_region());
-        assert_eq!(found.regions[1].engine, "inline");
-        assert_eq!(found.regions[1].heat.len(), 3);
-        assert_eq!(found.arenas, arenas);
-        assert_eq!(
-            bytes.len(),
-            8 * 4 + 2 * REGION_BYTES + 16,
-            "the room for regions is reckoned with this"
-        );
-    }
-
-    #[test]
     fn what_is_cut_short_or_makes_no_sense_is_refused() {
         let bytes = figures().encode();
         for length in 0..bytes.len() {
             assert_eq!(LiveFigures::decode(&bytes[..length]), None, "{length}");
         }
-        let mut regions = encode_regions(5, 6, &[RegionRecord::default()], &[]);
-        assert!(LiveRegions::decode(&regions).is_some());
-        // A count that no file could hold must not be believed.
-        regions[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(LiveRegions::decode(&regions), None);
     }
 }

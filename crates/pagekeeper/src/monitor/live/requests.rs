@@ -79,7 +79,7 @@ pub(super) fn answer(file: &OwnedFile) {
     words[word::ANSWER_BYTES].store(bytes.len() as u32, Ordering::Release);
 }
 
-/// Where the page of an address is: outcome, residence, whether anything is allocated there, the region.
+/// Where the page of an address is: outcome, residence, whether anything is allocated there, the region, its name.
 fn locate(address: u64) -> Vec<u8> {
     let mut writer = super::record::Writer::default();
     let Some(place) = observe::all()
@@ -93,6 +93,7 @@ fn locate(address: u64) -> Vec<u8> {
     writer.word(residence_bits(place.residence));
     writer.word(u64::from(place.region.allocation.is_some()));
     describe(&place.region, place.engine).encode(&mut writer);
+    writer.text(place.name.as_deref().unwrap_or_default());
     writer.bytes
 }
 
