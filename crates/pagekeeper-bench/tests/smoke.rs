@@ -264,7 +264,7 @@ fn being_looked_at_is_measured() {
             .and_then(|one| one["values"].as_array().cloned())
             .unwrap_or_default()
     };
-    for load in ["fits", "pages"] {
+    for load in ["fits/1", "pages/5"] {
         assert_eq!(values(load, "cost %").len(), 2, "{results:#}");
         assert!(!values(load, "look ms").is_empty());
     }

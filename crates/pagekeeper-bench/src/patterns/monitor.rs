@@ -1,4 +1,5 @@
-//! What being looked at costs: the same work with and without somebody who looks once a second, by turns.
+//! What being looked at costs: the same work with and without somebody who looks once a second, by turns. Work that pages differs by
+//! more than that from second to second, so it is also looked at five times a second, which costs five times as much.
 //!
 //! The process has ten thousand regions beside its data. Another process looks as `top` does, at everything.
 
@@ -25,13 +26,15 @@ const WORDS_PER_PAGE: u64 = PAGE / 8;
 const REGIONS: u64 = 10_000;
 /// Operations between two looks at the clock.
 const BATCH: u64 = 256;
+/// Looks a second.
+pub(crate) const LOOKS: [u32; 2] = [1, 5];
 
 /// What the process is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Load {
     /// Loads anywhere in data that fits.
     Fits,
-    /// Loads and stores after Zipf in data that is larger than the RAM.
+    /// Loads and stores after Zipf in data that is larger than the RAM, and that fits when it is packed.
     Pages,
 }
 
@@ -44,6 +47,11 @@ impl Load {
             Self::Pages => "pages",
         }
     }
+
+    /// The cell of the results.
+    pub(crate) fn cell(self, looks: u32) -> String {
+        format!("{}/{looks}", self.name())
+    }
 }
 
 /// What a child has to do.
@@ -52,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) engine: String,
     pub(crate) place: Place,
     pub(crate) load: Load,
+    /// Looks a second.
+    pub(crate) looks: u32,
     pub(crate) data_bytes: u64,
     /// Of each slice.
     pub(crate) seconds: f64,
@@ -109,9 +119,9 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Report> {
     let mut words = words_of(&data, job.data_bytes);
     let pages = job.data_bytes / PAGE;
     for page in 0..pages {
-        // Half of a page is the same word: it can be packed.
+        // Most of a page is the same word, so that all of it fits into the compressed pool: disks have moods.
         for word in 0..WORDS_PER_PAGE {
-            let packed = word % 2 == 0;
+            let packed = word % 8 != 1;
             words.store(page * WORDS_PER_PAGE + word, value(page, packed, word));
         }
     }
@@ -127,7 +137,7 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Report> {
             let is_watched = (pair + turn) % 2 == 1;
             rates[usize::from(is_watched)] = if is_watched {
                 let (rate, looks) =
-                    watcher.during(job.seconds, || worker.slice(&mut words, job.seconds))?;
+                    watcher.during(job, || worker.slice(&mut words, job.seconds))?;
                 report.look_ms.extend(looks);
                 rate
             } else {
@@ -249,22 +259,19 @@ impl Watcher {
         took.context("the observer says nothing")
     }
 
-    /// Looks once a second while `work` runs, and in shorter times once.
-    fn during<R>(
-        &mut self,
-        seconds: f64,
-        work: impl FnOnce() -> R,
-    ) -> anyhow::Result<(R, Vec<f64>)> {
+    /// Looks again and again while `work` runs, at least once.
+    fn during<R>(&mut self, job: &Job, work: impl FnOnce() -> R) -> anyhow::Result<(R, Vec<f64>)> {
         let has_ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let looking = scope.spawn(|| {
                 let mut looks = Vec::new();
-                let mut next = seconds.min(1.0) / 2.0;
+                let every = job.seconds.min(1.0 / f64::from(job.looks));
+                let mut next = every / 2.0;
                 let start = Instant::now();
                 while !has_ended.load(Ordering::Acquire) {
-                    if start.elapsed().as_secs_f64() >= next && next < seconds {
+                    if start.elapsed().as_secs_f64() >= next && next < job.seconds {
                         looks.push(self.look()?);
-                        next += 1.0;
+                        next += every;
                     }
                     std::thread::sleep(Duration::from_millis(10));
                 }

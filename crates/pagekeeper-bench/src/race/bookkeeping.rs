@@ -9,7 +9,7 @@ use super::{METADATA, MONITOR, Race, Turn};
 use crate::arguments::Options;
 use crate::contender::{ContenderKind, Place};
 use crate::job::Work;
-use crate::patterns::monitor::Load;
+use crate::patterns::monitor::{LOOKS, Load};
 use crate::patterns::{calls, heap, metadata, monitor};
 
 impl Race<'_> {
@@ -144,7 +144,10 @@ impl Race<'_> {
     /// Work that is watched and not watched, by turns within one child.
     pub(super) fn monitor(&mut self) {
         for repeat in 1..=self.options.repeat() {
-            for load in Load::ALL {
+            for (load, looks) in Load::ALL
+                .into_iter()
+                .flat_map(|load| LOOKS.map(|looks| (load, looks)))
+            {
                 for contender in self.wanted(&MONITOR) {
                     let Some(engine) = contender.engine() else {
                         continue;
@@ -167,6 +170,7 @@ impl Race<'_> {
                         engine: engine.name().to_owned(),
                         place: place.clone(),
                         load,
+                        looks,
                         data_bytes: data.get(),
                         seconds: self.options.seconds(),
                         pairs: if self.options.quick { 2 } else { 10 },
@@ -185,14 +189,14 @@ impl Race<'_> {
                         limit,
                     );
                     if let Turn::Done(report, _) = turn {
-                        self.collect_monitor(load, contender, &report);
+                        self.collect_monitor(&load.cell(looks), contender, &report);
                     }
                 }
             }
         }
     }
 
-    fn collect_monitor(&mut self, load: Load, contender: ContenderKind, report: &monitor::Report) {
+    fn collect_monitor(&mut self, cell: &str, contender: ContenderKind, report: &monitor::Report) {
         self.note_differences("monitor", contender, report.wrong_words, true);
         for (alone, watched) in &report.pairs {
             let cost = (1.0 - watched / alone) * 100.0;
@@ -201,11 +205,11 @@ impl Race<'_> {
                 ("watched operations/s", *watched),
                 ("cost %", cost),
             ] {
-                self.add("monitor", load.name(), contender, metric, value);
+                self.add("monitor", cell, contender, metric, value);
             }
         }
         for took in &report.look_ms {
-            self.add("monitor", load.name(), contender, "look ms", *took);
+            self.add("monitor", cell, contender, "look ms", *took);
         }
     }
 }

@@ -45,19 +45,24 @@ pub(super) enum Command {
     Kind,
 }
 
-const HELP: &str = "\
- up, down, PgUp, PgDn, Home, End   choose (mouse: wheel, click)
- Enter, click on the chosen line   into the process; open or close an allocation
- Esc, Backspace                    back to the list
- s, r                              next order, the other way round (mouse: click on a heading)
- /                                 show only what contains the text; Enter keeps it, Esc ends it
- k                                 list: only those that use Pagekeeper; process: only one kind of memory
- space                             pause, go on
- q, Ctrl-C                         leave
-
- Sizes are in units of 1,024; soft and hard are faults a second, in and out millions of bytes a second.
- Heat strips show which part of a region is in RAM: · none ░ ▒ ▓ █ all.
- W working set, M modified, S standby, C compressed pool (RAM), F page file; ┄ the RAM budget.";
+/// 76 columns at most: with its frame it fits the smallest terminal that shows everything.
+const HELP: [&str; 15] = [
+    "arrows, PgUp, PgDn, Home, End  choose (mouse: wheel, click)",
+    "Enter, click on chosen line    into the process; open, close an allocation",
+    "Esc, Backspace                 back to the list",
+    "s, r                           next order, the other way round",
+    "                               (mouse: click on a heading)",
+    "/                              only what contains the text; Enter keeps it",
+    "k                              list: only those that use Pagekeeper;",
+    "                               process: only one kind of memory",
+    "space                          pause, go on",
+    "q, Ctrl-C                      leave",
+    "",
+    "Sizes in units of 1,024; soft, hard: faults a second; in, out: MB a second.",
+    "Strips show which part of a region is in RAM: · none ░ ▒ ▓ more █ all.",
+    "W working set, M modified, S standby, C compressed pool (RAM), F page file;",
+    "┄ the RAM budget.",
+];
 
 /// See the module text.
 pub(super) struct App {
@@ -324,8 +329,8 @@ impl App {
 
 fn draw_help(frame: &mut Frame<'_>) {
     let whole = frame.area();
-    let height = (HELP.lines().count() as u16 + 2).min(whole.height);
-    let width = 92.min(whole.width);
+    let height = (HELP.len() as u16 + 2).min(whole.height);
+    let width = 80.min(whole.width);
     let area = Rect::new(
         (whole.width - width) / 2,
         (whole.height - height) / 2,
@@ -334,5 +339,8 @@ fn draw_help(frame: &mut Frame<'_>) {
     );
     frame.render_widget(Clear, area);
     let block = Block::bordered().title(" keys (any key closes this) ");
-    frame.render_widget(Paragraph::new(HELP).block(block), area);
+    frame.render_widget(
+        Paragraph::new(HELP.map(|line| Line::raw(format!(" {line}"))).to_vec()).block(block),
+        area,
+    );
 }

@@ -17,8 +17,9 @@ use super::symbols::Symbols;
 use super::tree::{self, Branch, Choice, Order};
 use crate::terminal::nanoseconds;
 
-/// Width of a heat strip.
+/// Width of a heat strip, and where there is little room.
 const STRIP: usize = 16;
+const SHORT_STRIP: usize = 10;
 /// Width of the right column with latencies and code.
 const SIDE: u16 = 34;
 
@@ -194,15 +195,18 @@ impl Detail {
         }
         let totals = &self.snapshot.totals;
         places.push(Span::raw(format!(
-            "budget {}  committed {} of {}  reserved {}",
+            "budget {}  committed {} of {}",
             short(totals.budget_bytes),
             short(match totals.commit_limit_bytes {
                 0 => totals.committed_bytes,
                 _ => totals.commit_charge_bytes,
             }),
             short(totals.commit_limit_bytes),
-            short(totals.reserved_bytes)
         )));
+        if area.width >= 90 {
+            let reserved = format!("  reserved {}", short(totals.reserved_bytes));
+            places.push(Span::raw(reserved));
+        }
         frame.render_widget(Line::from(places), Rect { height: 1, ..area });
         let rates = &self.rates;
         let activity = format!(
@@ -339,12 +343,13 @@ impl Detail {
             .choice
             .kind
             .map_or_else(|| "type".to_owned(), |kind| format!("={}", kind.name()));
+        let strip = strip_width(heading.width);
         let title = format!(
-            "{:<18}{:>6}{:>6}{:>6} {kind:<10.10} {:<9} {:<STRIP$} name",
+            "{:<15}{:>6}{:>6}{:>6} {kind:<10.10} {:<9} {:<strip$} name",
             marked("REGION", Order::Address),
             marked("size", Order::Size),
-            marked("commt", Order::Committed),
-            marked("resid", Order::Resident),
+            marked("comm", Order::Committed),
+            marked("RAM", Order::Resident),
             "state",
             "in RAM",
         );
@@ -368,11 +373,11 @@ impl Detail {
                 ..lines
             };
             let is_chosen = self.key_of(branch) == self.chosen;
-            frame.render_widget(self.branch_line(branch, is_chosen), at);
+            frame.render_widget(self.branch_line(branch, is_chosen, lines.width), at);
         }
     }
 
-    fn branch_line(&self, branch: &Branch, is_chosen: bool) -> Line<'static> {
+    fn branch_line(&self, branch: &Branch, is_chosen: bool, width: u16) -> Line<'static> {
         let Some(region) = self.snapshot.regions.get(branch.first) else {
             return Line::default();
         };
@@ -386,7 +391,8 @@ impl Detail {
             1 => tree::state(region),
             count => format!("{count} parts"),
         };
-        let strip = chart::heat(&tree::heat(&self.snapshot.regions, branch, STRIP), STRIP);
+        let cells = strip_width(width);
+        let strip = chart::heat(&tree::heat(&self.snapshot.regions, branch, cells), cells);
         let style = if is_chosen { CHOSEN } else { Style::new() };
         // What is chosen is turned round and has no colours of its own.
         let color = match is_chosen {
@@ -394,7 +400,7 @@ impl Detail {
             false => colored(palette::kind(region.kind)),
         };
         let figures = format!(
-            "{mark} {:<16}{:>6}{:>6}{:>6} ",
+            "{mark} {:<13}{:>6}{:>6}{:>6} ",
             format!("{:012x}", region.base),
             short(branch.size_bytes),
             short(branch.committed_bytes),
@@ -404,10 +410,18 @@ impl Detail {
             Span::styled(figures, style),
             Span::styled(format!("{:<10} ", region.kind.name()), color),
             Span::styled(format!("{state:<9} "), style),
-            Span::styled(format!("{strip:<STRIP$} "), color),
-            Span::styled(name_of(region), style),
+            Span::styled(format!("{strip:<cells$} "), color),
+            // To the edge, so that the chosen line is marked whole.
+            Span::styled(
+                format!("{:<width$}", name_of(region), width = usize::from(width)),
+                style,
+            ),
         ])
     }
+}
+
+fn strip_width(width: u16) -> usize {
+    if width < 100 { SHORT_STRIP } else { STRIP }
 }
 
 fn name_of(region: &Region) -> String {

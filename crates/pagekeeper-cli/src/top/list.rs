@@ -38,12 +38,12 @@ enum Order {
 
 /// The columns of figures, with their headings.
 const COLUMNS: [(Order, &str); 10] = [
-    (Order::Reserved, "resrv"),
-    (Order::Committed, "commt"),
+    (Order::Reserved, "resv"),
+    (Order::Committed, "comm"),
     (Order::WorkingSet, "wset"),
     (Order::Private, "priv"),
-    (Order::Shared, "share"),
-    (Order::PageFile, "pfile"),
+    (Order::Shared, "shrd"),
+    (Order::PageFile, "page"),
     (Order::SoftFaults, "soft"),
     (Order::HardFaults, "hard"),
     (Order::In, "in"),

@@ -25,8 +25,8 @@ mod sums;
 
 pub use error::MonitorError;
 pub(crate) use live::start as start_live_source;
-pub use observer::{Observer, snapshot};
+pub use observer::Observer;
 pub use page_info::PageInfo;
 pub use processes::{ProcessSummary, Processes, processes};
 pub use region::{HEAT_CELLS, Region, RegionKind, RegionUse, Whereabouts, protection_name};
-pub use snapshot::{Counters, EngineFigures, FaultSite, Snapshot, Source, Totals};
+pub use snapshot::{Counters, EngineFigures, FaultSite, Snapshot, Source, Totals, snapshot};

@@ -24,8 +24,7 @@ const REST: u32 = 20;
 /// Regions that are so old are said to be.
 const NOTABLE_AGE_MS: u64 = 2000;
 
-/// A process that is changing programs is looked at again so often, and after so long. (One that has ended and was not waited
-/// for takes as long to be believed.)
+/// A process that is changing programs is looked at again so often, and after so long.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -329,7 +328,7 @@ impl Observer {
         Ok((snapshot, live.1))
     }
 
-    /// Looks at the regions again, unless the last look was so long that it must not be repeated yet.
+    /// Looks at the regions again, unless that took so long the last time that it must not be done yet.
     fn look_at_regions(&mut self, live: Option<LiveRegions>) -> Result<(), MonitorError> {
         if let Some(seen) = &self.seen
             && seen.at.elapsed() < seen.took * REST
@@ -372,26 +371,6 @@ impl Observer {
     }
 }
 
-/// This process now, with its regions: what a program shows of itself. Windows: `QueryWorkingSet` and `GetProcessMemoryInfo`, with
-/// more to say. Costs what the number of regions and resident pages costs; fit to be called every second.
-///
-/// # Errors
-/// [`MonitorError`] without `/proc`.
-///
-/// ```
-/// use pagekeeper::{ByteCount, Protection, Space};
-/// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
-/// let reservation = space.reserve(ByteCount::gib(1)).build()?;
-/// reservation.commit(0..1 << 20, Protection::READ_WRITE)?;
-/// let snapshot = pagekeeper::monitor::snapshot()?;
-/// let (reserved, committed, _) = snapshot.sum_of(pagekeeper::monitor::RegionKind::Managed);
-/// assert_eq!((reserved, committed), (1 << 30, 1 << 20));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn snapshot() -> Result<Snapshot, MonitorError> {
-    Observer::of(std::process::id())?.snapshot()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,14 +382,18 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "read line; exec sleep 1000"]);
         let mut child = shell.stdin(Stdio::piped()).spawn().unwrap();
+        // The kernel changes the name before the arguments.
+        let arguments = format!("/proc/{}/cmdline", child.id());
+        let runs = |wanted: &[u8]| std::fs::read(&arguments).unwrap() == wanted;
+        while runs(b"") {
+            std::thread::yield_now();
+        }
         let mut observer = Observer::of(child.id()).unwrap();
         let mut briefly = Observer::of(child.id()).unwrap();
         assert!(briefly.figures().unwrap().command.starts_with("sh -c"));
         assert!(!observer.snapshot().unwrap().regions.is_empty());
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        // The kernel changes the name before the arguments.
-        let arguments = format!("/proc/{}/cmdline", child.id());
-        while std::fs::read(&arguments).unwrap() != b"sleep\x001000\0" {
+        while !runs(b"sleep\x001000\0") {
             std::thread::yield_now();
         }
         let snapshot = observer.snapshot();

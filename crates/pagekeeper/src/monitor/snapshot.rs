@@ -1,5 +1,7 @@
 //! A process at one moment.
 
+use super::error::MonitorError;
+use super::observer::Observer;
 use super::region::{Region, RegionKind, Whereabouts};
 use crate::statistics::{EngineStatistics, Exactness};
 
@@ -211,4 +213,24 @@ impl Snapshot {
         let region = self.regions.get(behind.checked_sub(1)?)?;
         (address < region.end()).then_some(region)
     }
+}
+
+/// This process now, with its regions: what a program shows of itself. Windows: `QueryWorkingSet` and `GetProcessMemoryInfo`, with
+/// more to say. Costs what the number of regions and resident pages costs; fit to be called every second.
+///
+/// # Errors
+/// [`MonitorError`] without `/proc`.
+///
+/// ```
+/// use pagekeeper::{ByteCount, Protection, Space};
+/// let space = Space::builder().ram(ByteCount::mib(16)).build()?;
+/// let reservation = space.reserve(ByteCount::gib(1)).build()?;
+/// reservation.commit(0..1 << 20, Protection::READ_WRITE)?;
+/// let snapshot = pagekeeper::monitor::snapshot()?;
+/// let (reserved, committed, _) = snapshot.sum_of(pagekeeper::monitor::RegionKind::Managed);
+/// assert_eq!((reserved, committed), (1 << 30, 1 << 20));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn snapshot() -> Result<Snapshot, MonitorError> {
+    Observer::of(std::process::id())?.snapshot()
 }
