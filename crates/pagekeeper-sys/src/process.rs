@@ -189,18 +189,30 @@ fn descriptors_in(path: String, prefix: &str) -> Result<Vec<PathBuf>, Errno> {
     Ok(found)
 }
 
-/// The own memory as a debugger sees it: whatever its protection, and an error instead of a signal where nothing is.
+/// Memory of a process as a debugger sees it: whatever its protection, and an error instead of a signal where nothing is.
 #[derive(Debug)]
-pub struct OwnMemory(OwnedFd);
+pub struct ProcessMemory(OwnedFd);
 
-impl OwnMemory {
+impl ProcessMemory {
     /// Opens `/proc/self/mem`.
     ///
     /// # Errors
     /// `ENOENT` without `/proc`.
-    pub fn open() -> Result<Self, Errno> {
+    pub fn own() -> Result<Self, Errno> {
+        Self::open("/proc/self/mem")
+    }
+
+    /// Opens another process's, where the kernel allows that (the same user, and what Yama's `ptrace_scope` says).
+    ///
+    /// # Errors
+    /// `EACCES`, `EPERM` where it does not; `ENOENT` when there is no such process.
+    pub fn of(pid: u32) -> Result<Self, Errno> {
+        Self::open(&format!("/proc/{pid}/mem"))
+    }
+
+    fn open(path: &str) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        retry(|| rustix::fs::open("/proc/self/mem", flags, Mode::empty())).map(Self)
+        retry(|| rustix::fs::open(path, flags, Mode::empty())).map(Self)
     }
 
     /// Reads bytes from `address` on.
@@ -245,7 +257,7 @@ mod tests {
     #[test]
     fn own_memory_is_read_and_what_is_none_is_refused() {
         let text = *b"some bytes";
-        let memory = OwnMemory::open().unwrap();
+        let memory = ProcessMemory::own().unwrap();
         let mut bytes = [0; 10];
         memory
             .read(text.as_ptr().expose_provenance() as u64, &mut bytes)

@@ -302,7 +302,7 @@ impl Observer {
         let live = match &mut self.teller {
             Teller::Nobody => return Ok((snapshot, None)),
             Teller::Own => {
-                let figures = collect::figures();
+                let (figures, _) = collect::figures();
                 let regions = with_regions.then(collect::own_regions);
                 (figures, regions)
             }

@@ -1,14 +1,16 @@
 //! What the monitor asks of a space: sums, regions in small pieces, one page. The space lock is held for moments only, and not
 //! waited for long.
 
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use pagekeeper_model::{PageState, RegionInfo, RegionState};
 use pagekeeper_units::{ByteCount, HIGHEST_ADDRESS, PageCount, PageNumber, PageRange};
 
-use super::{Core, SPACES, Shared, foreign, status};
+use super::guard::CoreGuard;
+use super::{SPACES, Shared, foreign, status};
 use crate::engine::{Engine, EngineKind, Peeked, ReadMapping, Residence};
+use crate::inside::Inside;
 
 /// How long the monitor waits for the space lock.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -67,12 +69,16 @@ pub(crate) struct Place {
 
 impl Shared {
     /// The space lock, if it can be had soon.
-    fn core_soon(&self) -> Option<MutexGuard<'_, Core>> {
+    fn core_soon(&self) -> Option<CoreGuard<'_>> {
+        // Before the lock: what is allocated with it held must not come from a heap in this space.
+        let inside = Inside::enter();
         let until = Instant::now() + PATIENCE;
         loop {
             match self.core.try_lock() {
-                Ok(core) => return Some(core),
-                Err(TryLockError::Poisoned(core)) => return Some(core.into_inner()),
+                Ok(core) => return Some(CoreGuard::new(core, inside)),
+                Err(TryLockError::Poisoned(core)) => {
+                    return Some(CoreGuard::new(core.into_inner(), inside));
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     std::thread::sleep(PAUSE);
                 }

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::process::{self, Identity};
+use pagekeeper_sys::process::{self, Identity, ProcessMemory};
 use pagekeeper_sys::shared_file::{SharedFile, WORDS, advance_shared, wait_shared};
 use pagekeeper_units::PAGE_SIZE;
 
@@ -260,6 +260,18 @@ impl LiveSource {
                 None => "the answer was cut short",
             },
             Some(Outcome::NotCommitted) => "not committed",
+            Some(Outcome::NotOurs) => {
+                // Memory of the program itself: what the kernel lets a debugger read.
+                let read = ProcessMemory::of(pid).and_then(|memory| memory.read(address, into));
+                match read {
+                    Ok(()) => return Ok(()),
+                    Err(Errno::PERM | Errno::ACCESS) => {
+                        "it is memory of the program itself, which the kernel does not show to you (ptrace_scope)"
+                    }
+                    Err(_) => "nothing is mapped there",
+                }
+            }
+            Some(Outcome::NotDumpable) => "the process is not dumpable",
             Some(Outcome::Lost) => "its contents could not be brought back from the page file",
             _ => "nothing is mapped there",
         };

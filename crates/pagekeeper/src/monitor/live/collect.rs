@@ -26,8 +26,9 @@ const LOOKED_UP_AT_ONCE: u64 = 4096;
 const MOST_ENGINES: usize = 32;
 const MOST_SITES: usize = 64;
 
-/// Figures of all spaces.
-pub(in super::super) fn figures() -> LiveFigures {
+/// Figures of all spaces, and whether none was too busy to be asked.
+pub(in super::super) fn figures() -> (LiveFigures, bool) {
+    let mut is_whole = true;
     let mut found = LiveFigures {
         taken_at_ms: now_ms(),
         ..LiveFigures::default()
@@ -35,6 +36,7 @@ pub(in super::super) fn figures() -> LiveFigures {
     let mut total = EngineStatistics::default();
     for space in observe::all() {
         let Some(sums) = space.sums() else {
+            is_whole = false;
             found
                 .notes
                 .push("a space is busy with something long; its figures are left out".to_owned());
@@ -44,7 +46,7 @@ pub(in super::super) fn figures() -> LiveFigures {
         add_space(&mut found, &mut total, sums);
     }
     fill_in(&mut found, total);
-    found
+    (found, is_whole)
 }
 
 fn add_space(found: &mut LiveFigures, total: &mut EngineStatistics, sums: Sums) {
@@ -139,18 +141,23 @@ pub(in super::super) fn own_regions() -> LiveRegions {
 fn list(most: usize) -> Listed {
     let mut listed = Listed {
         held: pagekeeper_sys::map::held(),
+        is_whole: true,
         ..Listed::default()
     };
     // Arenas first: what is opened meanwhile is told by nobody, rather than twice.
     for space in observe::all() {
-        listed
-            .arenas
-            .extend(space.arena_ranges().unwrap_or_default());
+        let arenas = space.arena_ranges();
+        listed.is_whole &= arenas.is_some();
+        listed.arenas.extend(arenas.unwrap_or_default());
     }
     listed.arenas.sort_unstable_by_key(|arena| arena.start());
     for space in observe::all() {
         let mut from = PageNumber::new(0);
-        while let Some(part) = space.list_regions(from, AT_ONCE) {
+        loop {
+            let Some(part) = space.list_regions(from, AT_ONCE) else {
+                listed.is_whole = false;
+                break;
+            };
             listed.add(&part.regions, most);
             match part.next {
                 Some(next) => from = next,

@@ -18,6 +18,8 @@ pub(super) struct Listed {
     pub(super) held: Vec<(PageRange, Purpose)>,
     /// Regions of named sections, by their bases, upwards.
     pub(super) names: Vec<(u64, String)>,
+    /// Whether no space was too busy to be asked.
+    pub(super) is_whole: bool,
 }
 
 /// The regions that the spaces of a process made.

@@ -11,13 +11,14 @@ use pagekeeper_sys::time::thread_processor_time;
 use super::super::sums::now_ms;
 use super::layout::{self, word};
 use super::{collect, requests};
+use crate::inside;
 
 /// Of a processor, the part that answering may take: a fiftieth. What takes longer is done less often, and readers get what was
 /// written last.
 const REST: u32 = 50;
 /// Answers that are so quick are always fresh.
 const QUICK: Duration = Duration::from_millis(1);
-/// Regions that nobody asked for in this time are forgotten, with the RAM that they use.
+/// Regions that nobody asked for in this time are forgotten, with the RAM that they use; not before they may be listed again.
 const IDLE: Duration = Duration::from_secs(30);
 /// Stack of the thread in bytes.
 const STACK_BYTES: usize = 256 << 10;
@@ -47,7 +48,11 @@ pub(crate) fn start() {
     let thread = std::thread::Builder::new()
         .name("pk-live".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || Publisher::new(file).run());
+        .spawn(move || {
+            // What it allocates must not lie in paged memory: with all signals blocked a touch would be the end.
+            inside::stay();
+            Publisher::new(file).run();
+        });
     if thread.is_ok() {
         // It stays open for the rest of the process's life, out of the program's way.
         match KeptDescriptor::keep(descriptor) {
@@ -62,6 +67,8 @@ struct Publisher {
     figures: Work,
     regions: Work,
     has_regions: bool,
+    /// When somebody last asked for them.
+    asked: Instant,
 }
 
 /// Something that is written down again and again.
@@ -78,10 +85,6 @@ impl Work {
             .is_none_or(|(end, took)| took < QUICK || end.elapsed() > took * REST)
     }
 
-    fn is_idle(&self) -> bool {
-        self.last.is_some_and(|(end, _)| end.elapsed() > IDLE)
-    }
-
     /// It is done; `start` is what the thread had used of the processor before.
     fn done(&mut self, start: Duration) {
         let took = thread_processor_time().saturating_sub(start);
@@ -96,6 +99,7 @@ impl Publisher {
             figures: Work::default(),
             regions: Work::default(),
             has_regions: false,
+            asked: Instant::now(),
         }
     }
 
@@ -123,22 +127,28 @@ impl Publisher {
         if wanted & layout::ONE_PAGE != 0 {
             requests::answer(&self.file);
         }
-        let figures = (wanted & layout::FIGURES != 0 && self.figures.is_due()).then(|| {
+        if wanted & layout::FIGURES != 0 && self.figures.is_due() {
             let start = thread_processor_time();
-            let bytes = collect::figures().encode();
+            let (figures, is_whole) = collect::figures();
             self.figures.done(start);
-            bytes
-        });
-        let regions = (wanted & layout::REGIONS != 0 && self.regions.is_due()).then(|| {
-            let (start, taken_at_ms) = (thread_processor_time(), now_ms());
-            let listed = collect::regions();
-            let took_ms = now_ms().saturating_sub(taken_at_ms);
-            let bytes = listed.encode(taken_at_ms, took_ms);
-            self.regions.done(start);
-            bytes
-        });
-        if figures.is_some() || regions.is_some() {
-            self.write(figures.as_deref(), regions.as_deref());
+            // Half of it would look as if counters ran backwards: readers keep what was told before.
+            let is_first = self.file.words()[word::FIGURE_BYTES].load(Ordering::Relaxed) == 0;
+            if is_whole || is_first {
+                // Before the regions, which may take long.
+                self.write(Some(&figures.encode()), None);
+            }
+        }
+        if wanted & layout::REGIONS != 0 {
+            self.asked = Instant::now();
+            if self.regions.is_due() {
+                let (start, taken_at_ms) = (thread_processor_time(), now_ms());
+                let listed = collect::regions();
+                let took_ms = now_ms().saturating_sub(taken_at_ms);
+                self.regions.done(start);
+                if listed.is_whole {
+                    self.write(None, Some(&listed.encode(taken_at_ms, took_ms)));
+                }
+            }
         }
     }
 
@@ -162,7 +172,7 @@ impl Publisher {
     }
 
     fn forget_regions(&mut self) {
-        if !self.has_regions || !self.regions.is_idle() {
+        if !self.has_regions || self.asked.elapsed() <= IDLE || !self.regions.is_due() {
             return;
         }
         let words = self.file.words();

@@ -3,7 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use pagekeeper_model::{RegionInfo, RegionState, RegionType};
-use pagekeeper_sys::process::OwnMemory;
+use pagekeeper_sys::prctl;
+use pagekeeper_sys::process::ProcessMemory;
 use pagekeeper_sys::shared_file::OwnedFile;
 use pagekeeper_units::{PAGE_SIZE, PageNumber};
 
@@ -24,6 +25,8 @@ pub(in super::super) enum Outcome {
     NotCommitted = 2,
     Lost = 3,
     Unreadable = 4,
+    /// The process does not want to be looked into (any more).
+    NotDumpable = 5,
 }
 
 impl Outcome {
@@ -34,6 +37,7 @@ impl Outcome {
             Self::NotCommitted,
             Self::Lost,
             Self::Unreadable,
+            Self::NotDumpable,
         ]
         .into_iter()
         .find(|outcome| *outcome as u64 == word)
@@ -120,26 +124,28 @@ fn describe(region: &RegionInfo, engine: Option<EngineKind>) -> RegionRecord {
     }
 }
 
-/// The bytes of a page: outcome, then the page.
+/// The bytes of a page of a space: outcome, then the page. Other memory is for the kernel to show or not.
 fn read(page: PageNumber) -> Vec<u8> {
-    let memory = OwnMemory::open();
+    let memory = ProcessMemory::own();
     let mapping = |page: PageNumber, into: &mut [u8; PAGE_SIZE]| {
         memory
             .as_ref()
             .is_ok_and(|memory| memory.read(page.address(), into).is_ok())
     };
     let mut bytes = [0; PAGE_SIZE];
-    let outcome = match observe::all()
-        .iter()
-        .find_map(|space| space.peek(page, &mut bytes, &mapping))
-    {
+    let spaces = observe::all();
+    let mut peek = || {
+        let mut spaces = spaces.iter();
+        spaces.find_map(|space| space.peek(page, &mut bytes, &mapping))
+    };
+    let found = prctl::is_dumpable().then(&mut peek);
+    let outcome = match found.flatten() {
         Some(Peeked::Done) => Outcome::Found,
         Some(Peeked::NotCommitted) => Outcome::NotCommitted,
         Some(Peeked::Lost) => Outcome::Lost,
         Some(Peeked::Unreadable) => Outcome::Unreadable,
-        // Memory of the program itself: what a debugger would read.
-        None if mapping(page, &mut bytes) => Outcome::Found,
-        None => Outcome::Unreadable,
+        None if found.is_none() => Outcome::NotDumpable,
+        None => Outcome::NotOurs,
     };
     let mut writer = super::record::Writer::default();
     writer.word(outcome as u64);
