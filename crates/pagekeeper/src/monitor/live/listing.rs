@@ -187,6 +187,7 @@ mod tests {
                 (pages(3, 5), Purpose::Tables),
             ],
             names: vec![(0x10_4000, "Local\\x".to_owned())],
+            is_whole: true,
         };
         let bytes = listed.encode(5, 6);
         let found = LiveRegions::decode(&bytes).unwrap();
