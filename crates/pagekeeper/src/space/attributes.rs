@@ -4,7 +4,7 @@
 
 use pagekeeper_model::{Access, RegionInfo, RegionState, RegionType};
 use pagekeeper_sys::pagemap::{Entries, Entry};
-use pagekeeper_units::{HIGHEST_ADDRESS, PageCount, PageNumber, PageRange};
+use pagekeeper_units::{HIGHEST_ADDRESS, PAGES_PER_HUGE_PAGE, PageCount, PageNumber, PageRange};
 
 use super::{Core, Space, foreign};
 use crate::engine::Residence;
@@ -57,19 +57,23 @@ impl Space {
         let mut found = Vec::new();
         let allocations: Vec<PageRange> = core.model.allocations().map(|it| it.range).collect();
         for allocation in allocations {
-            for region in core.model.regions(allocation) {
-                core.for_resident(region.range, |part| {
-                    for page in part.pages() {
-                        let attributes = core.committed_attributes(page, &region);
-                        if attributes.is_valid {
-                            found.push((page, attributes));
-                        }
-                    }
-                });
+            // What is only reserved can hold nothing, however much it is.
+            let committed: Vec<RegionInfo> = core
+                .model
+                .regions(allocation)
+                .filter(|region| matches!(region.state, RegionState::Committed(_)))
+                .collect();
+            for near in committed.chunk_by(|one, next| is_near(one.range, next.range)) {
+                core.add_valid(near, &mut found);
             }
         }
         found
     }
+}
+
+/// Whether two runs are looked at in one go: asking costs a file to open, looking at an untouched page next to nothing.
+fn is_near(one: PageRange, next: PageRange) -> bool {
+    next.start().get().saturating_sub(one.end().get()) <= PAGES_PER_HUGE_PAGE
 }
 
 impl Core {
@@ -81,6 +85,33 @@ impl Core {
         } else {
             PageAttributes::default()
         }
+    }
+
+    /// Adds the valid pages of `regions`, which are committed and go upwards.
+    fn add_valid(&self, regions: &[RegionInfo], found: &mut Vec<(PageNumber, PageAttributes)>) {
+        let (Some(first), Some(last)) = (regions.first(), regions.last()) else {
+            return;
+        };
+        let mut rest = regions;
+        self.for_resident(
+            PageRange::between(first.range.start(), last.range.end()),
+            |part| {
+                for page in part.pages() {
+                    while let [region, next @ ..] = rest
+                        && region.range.end() <= page
+                    {
+                        rest = next;
+                    }
+                    let Some(region) = rest.first().filter(|it| it.range.contains(page)) else {
+                        continue;
+                    };
+                    let attributes = self.committed_attributes(page, region);
+                    if attributes.is_valid {
+                        found.push((page, attributes));
+                    }
+                }
+            },
+        );
     }
 
     /// Calls `visit` with the resident runs of committed pages.
