@@ -292,14 +292,27 @@ fn placeholders(field: &Field) {
     const PRESERVING: DWORD = MEM_RELEASE | 2;
     const COALESCING: DWORD = MEM_RELEASE | 1;
     const SIZE: usize = 16 * PAGE;
+    let mut leftovers = Vec::new();
     let allocate = |address, kind, protection| {
         let none = ptr::null_mut();
         VirtualAlloc2(none, address, SIZE, kind, protection, ptr::null_mut(), 0)
     };
-    let base = allocate(ptr::null_mut(), MEM_RESERVE | 0x4_0000, 1);
-    assert!(!base.is_null());
     // SAFETY: nobody refers to what lies there.
     let free = |address: usize, size, kind| unsafe { VirtualFree(at(address), size, kind) };
+    // What follows the placeholder must be ours, and no placeholder: some of the addresses and sizes below reach into it, and
+    // would split or merge that of another thread, which is right for whoever calls and not what this looks for.
+    let base = loop {
+        let base = allocate(ptr::null_mut(), MEM_RESERVE | 0x4_0000, 1);
+        assert!(!base.is_null());
+        let fence = VirtualAlloc(at(base.addr() + SIZE), PAGE, MEM_RESERVE, 1);
+        if !fence.is_null() {
+            break base;
+        }
+        assert_eq!(GetLastError(), 487, "something lies there already");
+        assert_eq!(free(base.addr(), 0, MEM_RELEASE), 1);
+        // Takes the place up, so that the next one lies elsewhere; given back at the end.
+        leftovers.push(VirtualAlloc(base, SIZE, MEM_RESERVE, 1));
+    };
     let as_it_was = |what: &str| {
         // SAFETY: plain integers and pointers; all zero is a value.
         let mut info: MEMORY_BASIC_INFORMATION = unsafe { core::mem::zeroed() };
@@ -341,7 +354,11 @@ fn placeholders(field: &Field) {
             as_it_was("a refused split");
         }
     }
-    assert_eq!(free(base.addr(), 0, MEM_RELEASE), 1);
+    leftovers.retain(|place| !place.is_null());
+    leftovers.extend([base, at(base.addr() + SIZE)]);
+    for place in leftovers {
+        assert_eq!(free(place.addr(), 0, MEM_RELEASE), 1, "{place:?}");
+    }
     SetLastError(MARK);
 }
 
