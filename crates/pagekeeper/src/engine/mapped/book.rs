@@ -131,10 +131,7 @@ impl Book {
 
     /// Whether pieces of that nature are fenced by markers; by `PROT_NONE` otherwise.
     pub(super) fn has_markers(&self, nature: Nature) -> bool {
-        match nature {
-            Nature::Anonymous => self.markers.anonymous,
-            Nature::File(_) => self.markers.file,
-        }
+        self.markers.fence(nature)
     }
 
     pub(super) fn arena(&self, page: PageNumber) -> Option<&Arena> {

@@ -18,7 +18,7 @@ use pagekeeper_units::PageRange;
 
 use super::book::{Book, PieceKey};
 use super::kernel::Kernel;
-use super::piece::{Nature, Piece, Place, Wanted, positions, split};
+use super::piece::{Piece, Place, Wanted, positions, split};
 use crate::engine::Change;
 use crate::error::EngineError;
 
@@ -211,11 +211,7 @@ impl Book {
         }
         let markers = self.markers;
         let piece = self.piece_mut(change.range.start())?;
-        let has_markers = match piece.nature {
-            Nature::Anonymous => markers.anonymous,
-            Nature::File(_) => markers.file,
-        };
-        if !has_markers || !piece.range.covers(change.range) {
+        if !markers.fence(piece.nature) || !piece.range.covers(change.range) {
             return None;
         }
         let pages = positions(change.range);
@@ -371,7 +367,8 @@ fn record_hidden(piece: &mut Piece, pages: Range<usize>, has_markers: bool) {
     }
 }
 
-fn record_nothing(piece: &mut Piece, pages: Range<usize>, has_markers: bool) {
+/// Enters that pages of a piece are not committed any more.
+pub(super) fn record_nothing(piece: &mut Piece, pages: Range<usize>, has_markers: bool) {
     if piece.nature.place().is_some() {
         // What was committed may have been written; the bytes are still in the file.
         for (run, was_committed) in piece.committed.runs(pages.clone()) {

@@ -4,7 +4,7 @@ use pagekeeper_sys::map::Access;
 use pagekeeper_units::PageRange;
 
 use super::book::{Book, PieceKey, key_of};
-use super::change::Steps;
+use super::change::{Steps, record_nothing};
 use super::kernel::Kernel;
 use super::piece::{Nature, Piece, Wanted, piece_number, positions, split};
 use crate::engine::Change;
@@ -62,11 +62,12 @@ impl Book {
     /// The commonest decommit, without a plan: a run of one piece that markers fence and that leaves something in it. Says whether
     /// it was that.
     fn fence_some(&mut self, kernel: &Kernel, change: &Change) -> bool {
-        let Some(piece) = self.piece(change.range.start()) else {
+        let markers = self.markers;
+        let Some(piece) = self.piece_mut(change.range.start()) else {
             return false;
         };
         let pages = positions(change.range);
-        if !self.has_markers(piece.nature)
+        if !markers.fence(piece.nature)
             || !piece.range.covers(change.range)
             || piece.fenced.touches(&pages)
             || !piece.committed.contains_all(pages.clone())
@@ -75,7 +76,12 @@ impl Book {
         {
             return false;
         }
-        self.record(change.range, Wanted::Nothing);
+        let (nature, fewer) = (piece.nature, pages.len() as u64);
+        let unlocked = piece.locked.count_in(&pages);
+        piece.locked.remove(pages.clone());
+        record_nothing(piece, pages, true);
+        self.account.locked -= unlocked;
+        *self.account.committed_mut(nature) -= fewer;
         true
     }
 

@@ -15,6 +15,7 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::{self, Access, Advice, Treatment};
 use pagekeeper_units::{PageCount, PageRange};
 
+use super::piece::Nature;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -170,6 +171,16 @@ pub(super) struct Markers {
     pub(super) anonymous: bool,
     /// On shared mappings of files (6.15).
     pub(super) file: bool,
+}
+
+impl Markers {
+    /// Whether they fence pages of pieces of that nature.
+    pub(super) fn fence(self, nature: Nature) -> bool {
+        match nature {
+            Nature::Anonymous => self.anonymous,
+            Nature::File(_) => self.file,
+        }
+    }
 }
 
 /// Tries a marker on a page of private memory.
