@@ -92,24 +92,29 @@ impl Shared {
     /// Lets the budget follow the limit of the control group.
     pub(super) fn follow_group(&self, group: Option<&MemoryGroup>) {
         if let Some(group) = group.filter(|_| self.settings.follow_control_group) {
-            let limit = group.limit_bytes().unwrap_or(u64::MAX);
-            let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
-            let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
-            let wanted = set.min(bearable).pages();
-            let now = self.core().ledger.ram();
-            if wanted != now
-                && let Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) =
-                    self.set_ram(wanted)
-                && least.pages() < now
-            {
-                // Below the engines' minimum there is nothing smaller to go to.
-                let _ = self.set_ram(least.pages());
-            }
+            self.follow_limit(group.limit_bytes().unwrap_or(u64::MAX));
+        }
+    }
+
+    fn follow_limit(&self, limit: u64) {
+        let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
+        let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
+        let wanted = set.min(bearable).pages();
+        let now = self.core().ledger.ram();
+        if wanted != now
+            && let Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) =
+                self.set_ram(wanted)
+            && least.pages() < now
+        {
+            // Below the engines' minimum there is nothing smaller to go to.
+            let _ = self.set_ram(least.pages());
         }
     }
 
     fn look(&self, group: Option<&MemoryGroup>) {
-        self.follow_group(group);
+        if let Some(group) = group.filter(|_| self.settings.follow_control_group) {
+            self.follow_limit(limit_read_apart(group));
+        }
         let available = {
             let mut core = self.core();
             if core.ledger.follow_use() {
@@ -143,6 +148,27 @@ impl Shared {
             }
         }
     }
+}
+
+/// The group's limit, read by a thread with a descriptor table of its own: whatever the program closes or replaces meanwhile
+/// (`close_range`, `dup2`) is not a file of ours, nor what we close a file of the program's. The watcher itself cannot leave the
+/// program's table, since a smaller budget moves pages to the page files.
+fn limit_read_apart(group: &MemoryGroup) -> u64 {
+    let read = || {
+        inside::stay();
+        let _ = pagekeeper_sys::thread::leave_descriptor_table();
+        group.limit_bytes()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("pk-limit".to_owned())
+            .stack_size(64 << 10);
+        match thread.spawn_scoped(scope, read) {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(_) => group.limit_bytes(),
+        }
+    })
+    .unwrap_or(u64::MAX)
 }
 
 fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar), group: Option<MemoryGroup>) {

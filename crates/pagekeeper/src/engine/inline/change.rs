@@ -180,8 +180,7 @@ fn write_protect_present(extent: &LockedExtent<'_>, part: PageRange, on: bool) {
 }
 
 /// Takes all pages of one extent's `part`, which nobody may touch or pin any more, out of the mapping; contents are kept.
-/// `false` when that does not come to an end: the kernel holds a page (a buffer registered with io_uring, a page that it has
-/// merged with others), or the disk takes nothing.
+/// `false` when that does not end: the kernel holds a page (as io_uring's buffer, merged with others), or the disk takes nothing.
 fn expel(arena: &Arena, part: PageRange, area: &mut WorkArea) -> bool {
     let set = arena.set();
     let Some((number, _)) = extents_of(part).next() else {

@@ -27,6 +27,7 @@ use pagekeeper_sys::pagemap;
 use super::book::Book;
 use super::brake::Brake;
 use super::engine::Core;
+use super::levels::Levels;
 use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
 use super::trim::{Helper, Trimmer, looks_at_all};
@@ -34,12 +35,6 @@ use crate::engine::lateness::Lateness;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
-/// The largest slack, in pages (32 MiB).
-const SLACK_MAX: u64 = 8192;
-/// The least that the file part is left with, in pages: less, and nothing moves.
-const TARGET_MIN: u64 = 256;
-/// The largest trim, in pages (32 MiB).
-const BATCH_MAX: u64 = 8192;
 /// How fast page faults can bring in pages, a millisecond (measured: 310 with two threads).
 pub(super) const FASTEST_PAGES_PER_MS: u64 = 400;
 /// The longest sleep while there is a file part.
@@ -57,48 +52,6 @@ const RECOUNT: u32 = 16;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a new budget is waited for.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(3);
-
-/// What the file part may hold, in pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Levels {
-    pub(super) low: u64,
-    pub(super) high: u64,
-    pub(super) target: u64,
-    pub(super) slack: u64,
-    /// Pages that a trim takes in one go.
-    pub(super) batch: u64,
-}
-
-impl Levels {
-    /// What `book`'s budget leaves for the file part: all but the anonymous commits and the kernel's tables of
-    /// file pieces (a page for each), and the `reserve` for delays, which takes half of it at most.
-    fn of(book: &Book, reserve: u64) -> Self {
-        let account = &book.account;
-        let tables = book.file_pieces.min(account.ram / 4);
-        let target = account
-            .ram
-            .saturating_sub(account.anonymous_committed + tables);
-        let slack = account.ram.min(SLACK_MAX);
-        // Some of the slack is spent before it is needed: between two looks faults go on.
-        let target = target.saturating_sub(slack / 8).max(TARGET_MIN);
-        let target = (target - reserve.min(target / 2)).max(TARGET_MIN);
-        let batch = (target / 16).clamp(32, BATCH_MAX);
-        Self {
-            low: target - batch * 2,
-            high: target - batch,
-            target,
-            slack,
-            batch,
-        }
-    }
-}
-
-impl Levels {
-    /// Where pages are written ahead of being dropped.
-    fn early(&self) -> u64 {
-        self.target - self.target / 4
-    }
-}
 
 /// What the thread and everybody else know of each other.
 #[derive(Debug, Default)]
@@ -118,7 +71,7 @@ pub(super) struct Balance {
     fresh: AtomicU64,
     pub(super) lateness: Lateness,
     /// Moves at the end of each turn.
-    turns: WaitWord,
+    pub(super) turns: WaitWord,
     pub(super) brake: Brake,
     pub(super) helper: Helper,
     pub(super) pages_out: Counter,

@@ -43,6 +43,10 @@ impl Default for MappedSwitches {
 /// A released allocation up to this size leaves its empty pieces open for a while.
 const KEPT_ALLOCATION: PageCount = PageCount::new(64);
 
+/// How often and how long a commit waits for space that is being given back.
+const WAITS: u32 = 50;
+const WAIT: core::time::Duration = core::time::Duration::from_millis(20);
+
 /// What a mapped engine is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct MappedSettings {
@@ -165,12 +169,25 @@ impl MappedEngine {
         if commits {
             self.core.balance.wait_for_room();
         }
-        let mut book = self.core.book();
-        if commits && book.file_pieces > 0 {
-            self.core.balance.health()?;
-        }
-        let before = book.account.file_committed;
-        book.change(&self.core.kernel, changes)?;
+        let mut waits = 0;
+        let (book, before) = loop {
+            let mut book = self.core.book();
+            if commits && book.file_pieces > 0 {
+                self.core.balance.health()?;
+            }
+            let before = book.account.file_committed;
+            match book.change(&self.core.kernel, changes) {
+                Ok(()) => break (book, before),
+                // What the balancer gives back at this moment is missing: refused would be wrong.
+                Err(EngineError::PageFileSpace(_)) if book.files.is_punching() && waits < WAITS => {
+                    waits += 1;
+                    let turn = self.core.balance.turns.current();
+                    drop(book);
+                    self.core.balance.turns.wait(turn, Some(WAIT));
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let more = book.account.file_committed.saturating_sub(before);
         self.core.balance.committed(more);
         self.core.start_balancing(&book);

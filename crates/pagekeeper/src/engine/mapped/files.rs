@@ -30,6 +30,8 @@ pub(super) struct Files {
     most: u64,
     /// Places of no use any more, whose space has not been given back yet.
     retired: Vec<Run>,
+    /// Runs whose space is being given back just now.
+    punching: u64,
     /// Why a file gave no more space, last time.
     refusal: Option<Errno>,
 }
@@ -58,6 +60,7 @@ impl Files {
             members: Vec::new(),
             most,
             retired: Vec::new(),
+            punching: 0,
             refusal: None,
         }
     }
@@ -179,17 +182,24 @@ impl Files {
     pub(super) fn next_retired(&mut self) -> Option<(Run, Arc<PageFile>)> {
         let run = self.retired.pop()?;
         let member = self.members.get(usize::from(run.place.file))?;
+        self.punching += 1;
         Some((run, Arc::clone(&member.file)))
     }
 
     /// The space of a run was given back, or not. If not, it stays allocated, no more: the file is gone with the
     /// process at the latest. But then its bytes are not zero, and its slots must not be used again.
     pub(super) fn was_punched(&mut self, run: Run, result: Result<(), Errno>) {
+        self.punching -= 1;
         if let Some(member) = self.members.get_mut(usize::from(run.place.file))
             && result.is_ok()
         {
             give_back_slots(member, run);
         }
+    }
+
+    /// Whether space is being given back, without the mutex: there will be more in a moment.
+    pub(super) fn is_punching(&self) -> bool {
+        self.punching != 0
     }
 
     /// Gives all space back now. Says whether there was any.

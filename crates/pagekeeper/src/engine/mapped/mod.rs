@@ -14,7 +14,7 @@
 //! | [`decommit`] | decommit and release; which empty pieces stay open for a while |
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
-//! | [`balance`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
+//! | [`balance`], [`levels`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
 //! | [`on_demand`] | threads that work while they are needed |
 //! | [`look`] | where pages are, figures |
 //!
@@ -48,6 +48,7 @@ mod decommit;
 mod engine;
 mod files;
 mod kernel;
+mod levels;
 mod look;
 mod on_demand;
 mod open;

@@ -15,9 +15,9 @@ use pagekeeper_sys::pagemap::{Entries, Entry};
 use pagekeeper_sys::perf;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
-use super::balance::Levels;
 use super::book::PieceKey;
 use super::engine::Core;
+use super::levels::Levels;
 use super::page_file::PageFile;
 use super::page_set::PIECE_PAGES;
 use super::piece::{positions, split};
