@@ -172,15 +172,24 @@ enum Peer {
 }
 
 fn user_of(peer: SocketAddr, own: SocketAddr) -> Peer {
-    let lists: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .collect();
-    if lists.is_empty() {
-        return Peer::Untold;
+    look_up(&["/proc/net/tcp", "/proc/net/tcp6"], peer, own)
+}
+
+/// Only lists that do not exist tell nothing. One that cannot be read, for want of descriptors most of all, lets nobody in: whoever
+/// opens enough connections could bring that about.
+fn look_up(lists: &[&str], peer: SocketAddr, own: SocketAddr) -> Peer {
+    let mut answer = Peer::Untold;
+    for path in lists {
+        match fs::read_to_string(path) {
+            Ok(list) => match find_user(&list, peer, own) {
+                Some(user) => return Peer::User(user),
+                None => answer = Peer::Nobody,
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => answer = Peer::Nobody,
+        }
     }
-    let found = lists.iter().find_map(|list| find_user(list, peer, own));
-    found.map_or(Peer::Nobody, Peer::User)
+    answer
 }
 
 /// The user in the line whose local address is `peer`, and whose remote one is `own`.
@@ -228,6 +237,15 @@ mod tests {
         };
         let anywhere = "192.0.2.1:1".parse().unwrap();
         access.judge(credentials, anywhere, anywhere)
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_lets_nobody_in() {
+        let any: SocketAddr = ([127, 0, 0, 1], 1).into();
+        assert_eq!(look_up(&["/nowhere/tcp"], any, any), Peer::Untold);
+        // A folder: there, and not to be read as a file.
+        assert_eq!(look_up(&["/nowhere/tcp", "/proc"], any, any), Peer::Nobody);
+        assert_eq!(judge_user(Peer::User(0)), Verdict::Allowed);
     }
 
     #[test]

@@ -358,7 +358,7 @@ impl Detail {
         let place = self.place().unwrap_or(0);
         self.first = self
             .first
-            .clamp((place + 1).saturating_sub(height), place)
+            .clamp((place + 1).saturating_sub(height.max(1)), place)
             .min(self.branches.len().saturating_sub(height));
         for (row, branch) in self
             .branches

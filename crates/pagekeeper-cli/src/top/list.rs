@@ -221,7 +221,7 @@ impl List {
         let place = self.place().unwrap_or(0);
         self.first = self
             .first
-            .clamp((place + 1).saturating_sub(height), place)
+            .clamp((place + 1).saturating_sub(height.max(1)), place)
             .min(self.shown.len().saturating_sub(height));
         for (line, &row) in self.shown.iter().skip(self.first).take(height).enumerate() {
             let Some(row) = self.rows.get(row) else {

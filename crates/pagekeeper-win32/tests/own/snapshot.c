@@ -125,8 +125,17 @@ static void look_at_another_process(void)
         execlp("sleep", "sleep", "1000", (char *)NULL);
         _exit(1);
     }
-    PAGEKEEPER_OBSERVER *observer = PagekeeperSnapshotOpen((uint32_t)child);
-    const PAGEKEEPER_SNAPSHOT *shown = PagekeeperSnapshotTake(observer, PAGEKEEPER_SNAPSHOT_ALL);
+    PAGEKEEPER_OBSERVER *observer = NULL;
+    const PAGEKEEPER_SNAPSHOT *shown = NULL;
+    /* In the middle of an exec a process has no memory for a moment. */
+    for (int round = 0; round < 500 && shown == NULL; round++) {
+        const struct timespec pause = { 0, 10000000 };
+        PagekeeperSnapshotClose(observer);
+        observer = PagekeeperSnapshotOpen((uint32_t)child);
+        shown = observer == NULL ? NULL : PagekeeperSnapshotTake(observer, PAGEKEEPER_SNAPSHOT_ALL);
+        if (shown == NULL)
+            nanosleep(&pause, NULL);
+    }
     check(shown != NULL && shown->pid == (uint32_t)child && shown->region_count > 0, "a child");
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
