@@ -32,7 +32,15 @@ fn close_all() {
 /// Runs a test again; it must end by SIGABRT with the line.
 fn stops(test: &str) {
     use std::os::unix::process::ExitStatusExt;
-    let (status, text) = again(this_program(), &format!("descriptors::{test}"));
+    let run = || again(this_program(), &format!("descriptors::{test}"));
+    let (mut status, mut text) = run();
+    // On a busy machine a page may have gone to the page file, whose descriptor is gone too: that is told, and ends the process
+    // as well, but it is not what is to be seen here.
+    for _ in 0..9 {
+        if text.contains("in-page error (Bad file descriptor") {
+            (status, text) = run();
+        }
+    }
     if text.contains("skipped, because") {
         return println!("{text}");
     }
