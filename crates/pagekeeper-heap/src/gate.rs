@@ -77,7 +77,11 @@ impl Gate {
 
     /// Waits until no other thread has locked the heap.
     pub(crate) fn wait(&self) {
-        let me = thread::identity();
+        drop(self.holder_when_free(thread::identity()));
+    }
+
+    /// The holder, once that is nobody else than `me`.
+    fn holder_when_free(&self, me: usize) -> MutexGuard<'_, Holder> {
         let mut holder = self.holder();
         while holder.depth != 0 && holder.thread != me {
             holder = self
@@ -85,18 +89,13 @@ impl Gate {
                 .wait(holder)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        holder
     }
 
     /// Locks the heap for this thread; whether it was not locked by it before.
     pub(crate) fn lock(&self) -> bool {
         let me = thread::identity();
-        let mut holder = self.holder();
-        while holder.depth != 0 && holder.thread != me {
-            holder = self
-                .opened
-                .wait(holder)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut holder = self.holder_when_free(me);
         holder.thread = me;
         holder.depth += 1;
         let is_first = holder.depth == 1;

@@ -318,7 +318,7 @@ impl<M: Memory> Heap<M> {
             };
             // SAFETY: the core's lock is held until the pair is let go.
             if let Some(pair) = unsafe { self.shards.pair(class) }
-                && (pair.has_room(class) || core.make_room(&self.memory, class, pair))
+                && core.make_room(&self.memory, class, pair)
                 && pair.push(class, block, mark)
             {
                 return;

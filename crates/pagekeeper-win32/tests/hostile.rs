@@ -10,10 +10,13 @@
     reason = "UNSAFETY: hands bad addresses to the calls on purpose"
 )]
 
+mod hostile_flags;
+
 use core::ffi::c_void;
 use core::ptr;
 use std::sync::Barrier;
 
+use hostile_flags::flag_words;
 use pagekeeper_win32::alloc::{VirtualAlloc, VirtualAllocEx};
 use pagekeeper_win32::alloc2::VirtualAlloc2;
 use pagekeeper_win32::bad_pointer::{IsBadReadPtr, IsBadStringPtrA, IsBadWritePtr};
@@ -65,16 +68,6 @@ fn check(failed: bool, call: &str) {
         assert_eq!(error, MARK, "{call}: succeeded and wrote the last error");
     }
     SetLastError(MARK);
-}
-
-/// Every bit alone, every pair, nothing, everything.
-fn flag_words() -> Vec<DWORD> {
-    let mut words = vec![0, u32::MAX];
-    for one in 0..32 {
-        words.push(1 << one);
-        words.extend((one + 1..32).map(|other| 1 << one | 1 << other));
-    }
-    words
 }
 
 /// Memory of one thread that the calls are let loose on, and around it what must stay as it is.

@@ -9,11 +9,14 @@
     reason = "UNSAFETY: hands bad addresses to the calls on purpose"
 )]
 
+mod hostile_flags;
+
 use core::ffi::c_void;
 use core::ptr;
 use std::ffi::CString;
 use std::sync::Barrier;
 
+use hostile_flags::flag_words;
 use pagekeeper_win32::alloc::VirtualAlloc;
 use pagekeeper_win32::files::facts::{
     GetFileAttributesA, GetFileAttributesW, GetFileInformationByHandle, GetFileType,
@@ -94,15 +97,6 @@ fn unmapped(view: *mut c_void, call: &str) {
         assert_eq!(unsafe { UnmapViewOfFile(view) }, 1, "{call}");
         SetLastError(MARK);
     }
-}
-
-fn flag_words() -> Vec<DWORD> {
-    let mut words = vec![0, u32::MAX];
-    for one in 0..32 {
-        words.push(1 << one);
-        words.extend((one + 1..32).map(|other| 1 << one | 1 << other));
-    }
-    words
 }
 
 /// What one thread has to be hostile with.

@@ -7,7 +7,7 @@
 
 mod support;
 
-use pagekeeper::{ByteCount, EngineKind, Protection, Refusal, Space};
+use pagekeeper::{ByteCount, EngineKind, Protection, Refusal, Reservation, Space};
 use support::{
     PAGE, alone, check_page, committed, inline_works, next, seed, space, words, write_page,
 };
@@ -53,6 +53,21 @@ fn neighbours_in_one_extent_keep_to_themselves() {
     }
 }
 
+/// Decommits the first pages and commits them again: they are zeros.
+fn are_zeros_when_committed_anew(reservation: &Reservation, pages: usize) {
+    let range = ..(pages * PAGE) as u64;
+    reservation.decommit(range).expect("inside");
+    reservation
+        .commit(range, Protection::READ_WRITE)
+        .expect("room");
+    for page in 0..pages {
+        assert!(
+            words(reservation, page).iter().all(|word| *word == 0),
+            "page {page}"
+        );
+    }
+}
+
 /// A plain `mlock` of a part: such pages cannot be moved out, and what is copied instead cannot be dropped by plain advice.
 #[test]
 fn pages_that_are_locked_past_us_leave_all_the_same() {
@@ -75,16 +90,7 @@ fn pages_that_are_locked_past_us_leave_all_the_same() {
             check_page(&reservation, page, if page < 20 { 1 } else { 2 });
         }
         space.trim();
-        reservation.decommit(..20 * PAGE as u64).expect("inside");
-        reservation
-            .commit(..20 * PAGE as u64, Protection::READ_WRITE)
-            .expect("room");
-        for page in 0..20 {
-            assert!(
-                words(&reservation, page).iter().all(|word| *word == 0),
-                "page {page}"
-            );
-        }
+        are_zeros_when_committed_anew(&reservation, 20);
         assert!(space.status().total.peak.bytes() <= ByteCount::mib(1));
     });
 }
@@ -102,16 +108,7 @@ fn locked_memory_is_dropped_all_the_same() {
             println!("skipped, because mlockall is refused");
             return;
         }
-        reservation.decommit(..20 * PAGE as u64).expect("inside");
-        reservation
-            .commit(..20 * PAGE as u64, Protection::READ_WRITE)
-            .expect("room");
-        for page in 0..20 {
-            assert!(
-                words(&reservation, page).iter().all(|word| *word == 0),
-                "page {page}"
-            );
-        }
+        are_zeros_when_committed_anew(&reservation, 20);
         for page in 0..512 {
             write_page(&reservation, page, 2);
         }

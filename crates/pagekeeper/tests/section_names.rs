@@ -11,6 +11,7 @@ mod section_support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,13 +34,17 @@ struct Other {
     lines: BufReader<std::process::ChildStdout>,
 }
 
+fn this_program() -> PathBuf {
+    std::env::current_exe().expect("a path")
+}
+
 impl Other {
     fn start(role: &str, name: &str) -> Self {
-        Self::spawn(Self::command(role, name))
+        Self::spawn(Self::command(this_program(), role, name))
     }
 
-    fn command(role: &str, name: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().expect("a path"));
+    fn command(program: PathBuf, role: &str, name: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .args([
                 "other_process",
@@ -349,21 +354,11 @@ fn another_user_does_not_get_in() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
     let program = folder.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut command = Command::new(program);
+    std::fs::copy(this_program(), &program).unwrap();
+    let mut command = Other::command(program, "open", &name);
     command
-        .args([
-            "other_process",
-            "--exact",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(ROLE, "open")
-        .env(NAME, &name)
         .env("TMPDIR", folder.path())
         .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
         .uid(65534)
         .gid(65534);
     let answer = Other::spawn(command).answer();

@@ -155,16 +155,7 @@ impl Server {
                 .unwrap_or_else(PoisonError::into_inner)
                 .refresh();
         };
-        let figures = Observer::of(pid)?.figures()?;
-        Ok(vec![ProcessSummary {
-            pid,
-            name: figures.name,
-            command: figures.command,
-            user: figures.user,
-            source: figures.source,
-            totals: figures.totals,
-            counters: figures.counters,
-        }])
+        Ok(vec![Observer::of(pid)?.figures()?.into()])
     }
 }
 

@@ -178,13 +178,17 @@ impl Core {
         }
     }
 
-    /// Makes room for blocks of a class in a thread's full magazines; false without memory for one.
+    /// Makes room for blocks of a class in a thread's magazines, unless the gate only was closed and they have some; false without
+    /// memory for one.
     pub(crate) fn make_room(
         &mut self,
         memory: &impl Memory,
         class: usize,
         pair: &mut Pair,
     ) -> bool {
+        if pair.has_room(class) {
+            return true;
+        }
         if pair.loaded.is_null() {
             pair.loaded = core::mem::replace(&mut pair.spare, ptr::null_mut());
         }

@@ -9,17 +9,13 @@
     reason = "UNSAFETY: bare system calls, and a ring that the kernel writes"
 )]
 
-use core::mem::size_of;
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use linux_raw_sys::general::{__NR_ioctl, __NR_mmap, __NR_perf_event_open};
+use linux_raw_sys::general::{__NR_ioctl, __NR_mmap};
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
-use super::{
-    Attributes, FAULTS_MAJOR, FAULTS_MINOR, FLAG_EXCLUDE_HYPERVISOR, FLAG_EXCLUDE_KERNEL,
-    FLAG_INHERIT, OPEN_CLOSE_ON_EXEC, TYPE_SOFTWARE,
-};
+use super::{Attributes, FAULTS_MAJOR, FAULTS_MINOR};
 use crate::map::Mapping;
 use crate::{Errno, raw};
 
@@ -211,30 +207,12 @@ impl Ring {
 }
 
 fn open_event(config: u64, thread: u32, processor: usize) -> Result<OwnedFd, Errno> {
-    let attributes = Attributes {
-        kind: TYPE_SOFTWARE,
-        size: size_of::<Attributes>() as u32,
-        config,
+    let every_one = Attributes {
         sample_period: 1,
         sample_type: SAMPLE_IDENTIFIER | SAMPLE_IP | SAMPLE_TID | SAMPLE_ADDR,
-        read_format: 0,
-        flags: FLAG_INHERIT | FLAG_EXCLUDE_KERNEL | FLAG_EXCLUDE_HYPERVISOR,
-        wakeup_events: 0,
-        breakpoint_type: 0,
-        breakpoint_address: 0,
+        ..Attributes::counting(config)
     };
-    let argument = [
-        (&raw const attributes).expose_provenance(),
-        thread as usize,
-        processor,
-        usize::MAX, // no group
-        OPEN_CLOSE_ON_EXEC,
-    ];
-    // SAFETY: The kernel reads the attributes and returns a new descriptor.
-    unsafe {
-        let number = raw::call(__NR_perf_event_open, argument)?;
-        Ok(OwnedFd::from_raw_fd(number as RawFd))
-    }
+    every_one.open(thread as usize, processor)
 }
 
 /// What the kernel calls an event in its samples.

@@ -32,6 +32,40 @@ struct Attributes {
 }
 const _: () = assert!(size_of::<Attributes>() == 64);
 
+impl Attributes {
+    /// A software event of user code in a thread and those that it starts; counted, not sampled.
+    const fn counting(config: u64) -> Self {
+        Self {
+            kind: TYPE_SOFTWARE,
+            size: size_of::<Self>() as u32,
+            config,
+            sample_period: 0,
+            sample_type: 0,
+            read_format: 0,
+            flags: FLAG_INHERIT | FLAG_EXCLUDE_KERNEL | FLAG_EXCLUDE_HYPERVISOR,
+            wakeup_events: 0,
+            breakpoint_type: 0,
+            breakpoint_address: 0,
+        }
+    }
+
+    /// Opens the event for a thread (0: the calling one) on a processor (`usize::MAX`: any).
+    fn open(&self, thread: usize, processor: usize) -> Result<OwnedFd, Errno> {
+        let argument = [
+            core::ptr::from_ref(self).expose_provenance(),
+            thread,
+            processor,
+            usize::MAX, // no group
+            OPEN_CLOSE_ON_EXEC,
+        ];
+        // SAFETY: The kernel reads the attributes and returns a new descriptor.
+        unsafe {
+            let number = raw::call(__NR_perf_event_open, argument)?;
+            Ok(OwnedFd::from_raw_fd(number as RawFd))
+        }
+    }
+}
+
 const TYPE_SOFTWARE: u32 = 1;
 const FAULTS_MINOR: u64 = 5;
 const FAULTS_MAJOR: u64 = 6;
@@ -64,8 +98,8 @@ impl FaultCounters {
     /// `EACCES` or `EPERM` by `kernel.perf_event_paranoid` above 2 or a filter, `ENOSYS`.
     pub fn open() -> Result<Self, Errno> {
         Ok(Self {
-            minor: open_counter(FAULTS_MINOR)?,
-            major: open_counter(FAULTS_MAJOR)?,
+            minor: Attributes::counting(FAULTS_MINOR).open(0, usize::MAX)?,
+            major: Attributes::counting(FAULTS_MAJOR).open(0, usize::MAX)?,
         })
     }
 
@@ -78,33 +112,6 @@ impl FaultCounters {
             minor: read_counter(&self.minor)?,
             major: read_counter(&self.major)?,
         })
-    }
-}
-
-fn open_counter(config: u64) -> Result<OwnedFd, Errno> {
-    let attributes = Attributes {
-        kind: TYPE_SOFTWARE,
-        size: size_of::<Attributes>() as u32,
-        config,
-        sample_period: 0,
-        sample_type: 0,
-        read_format: 0,
-        flags: FLAG_INHERIT | FLAG_EXCLUDE_KERNEL | FLAG_EXCLUDE_HYPERVISOR,
-        wakeup_events: 0,
-        breakpoint_type: 0,
-        breakpoint_address: 0,
-    };
-    let argument = [
-        (&raw const attributes).expose_provenance(),
-        0,          // the calling thread
-        usize::MAX, // on any processor
-        usize::MAX, // no group
-        OPEN_CLOSE_ON_EXEC,
-    ];
-    // SAFETY: The kernel reads the attributes and returns a new descriptor.
-    unsafe {
-        let number = raw::call(__NR_perf_event_open, argument)?;
-        Ok(OwnedFd::from_raw_fd(number as RawFd))
     }
 }
 

@@ -6,7 +6,7 @@ use pagekeeper_sys::process;
 
 use super::error::MonitorError;
 use super::observer::Observer;
-use super::snapshot::{Counters, Source, Totals};
+use super::snapshot::{Counters, Snapshot, Source, Totals};
 
 /// One process of the list.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +26,20 @@ pub struct ProcessSummary {
     pub totals: Totals,
     /// What happened since it began.
     pub counters: Counters,
+}
+
+impl From<Snapshot> for ProcessSummary {
+    fn from(figures: Snapshot) -> Self {
+        Self {
+            pid: figures.pid,
+            name: figures.name,
+            command: figures.command,
+            user: figures.user,
+            source: figures.source,
+            totals: figures.totals,
+            counters: figures.counters,
+        }
+    }
 }
 
 /// The list of processes, refreshed again and again.
@@ -85,15 +99,7 @@ impl Processes {
             }
         };
         self.observers.insert(pid, observer);
-        Some(ProcessSummary {
-            pid,
-            name: figures.name,
-            command: figures.command,
-            user: figures.user,
-            source: figures.source,
-            totals: figures.totals,
-            counters: figures.counters,
-        })
+        Some(figures.into())
     }
 }
 

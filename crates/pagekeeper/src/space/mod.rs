@@ -57,6 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
 use pagekeeper_store::page_file::{Opener, PageFileError, PageFiles, open_disk};
+use pagekeeper_sys::cgroup::MemoryGroup;
 use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount, PageNumber};
 
@@ -207,7 +208,10 @@ impl Space {
         crate::monitor::start_live_source();
         if shared.settings.follow_control_group {
             // The first second counts as well.
-            shared.follow_group(shared.settings.memory_group().as_ref());
+            shared.follow_group(
+                shared.settings.memory_group().as_ref(),
+                MemoryGroup::limit_bytes,
+            );
             shared.start_watching();
         }
         Ok(Self { shared })

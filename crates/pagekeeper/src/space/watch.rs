@@ -89,32 +89,31 @@ impl Shared {
         }
     }
 
-    /// Lets the budget follow the limit of the control group.
-    pub(super) fn follow_group(&self, group: Option<&MemoryGroup>) {
+    /// Lets the budget follow the limit of the control group, as `limit_of` reads it.
+    pub(super) fn follow_group(
+        &self,
+        group: Option<&MemoryGroup>,
+        limit_of: impl FnOnce(&MemoryGroup) -> Option<u64>,
+    ) {
         if let Some(group) = group.filter(|_| self.settings.follow_control_group) {
-            self.follow_limit(group.limit_bytes().unwrap_or(u64::MAX));
-        }
-    }
-
-    fn follow_limit(&self, limit: u64) {
-        let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
-        let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
-        let wanted = set.min(bearable).pages();
-        let now = self.core().ledger.ram();
-        if wanted != now
-            && let Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) =
-                self.set_ram(wanted)
-            && least.pages() < now
-        {
-            // Below the engines' minimum there is nothing smaller to go to.
-            let _ = self.set_ram(least.pages());
+            let limit = limit_of(group).unwrap_or(u64::MAX);
+            let set = PageCount::new(self.wanted_ram.load(Ordering::Relaxed)).bytes();
+            let bearable = ByteCount::new(limit.saturating_sub(ROOM.get()));
+            let wanted = set.min(bearable).pages();
+            let now = self.core().ledger.ram();
+            if wanted != now
+                && let Err(Error::Settings(SettingsError::BudgetTooSmall { least, .. })) =
+                    self.set_ram(wanted)
+                && least.pages() < now
+            {
+                // Below the engines' minimum there is nothing smaller to go to.
+                let _ = self.set_ram(least.pages());
+            }
         }
     }
 
     fn look(&self, group: Option<&MemoryGroup>) {
-        if let Some(group) = group.filter(|_| self.settings.follow_control_group) {
-            self.follow_limit(limit_read_apart(group));
-        }
+        self.follow_group(group, limit_read_apart);
         let available = {
             let mut core = self.core();
             if core.ledger.follow_use() {
@@ -153,7 +152,7 @@ impl Shared {
 /// The group's limit, read by a thread with a descriptor table of its own: whatever the program closes or replaces meanwhile
 /// (`close_range`, `dup2`) is not a file of ours, nor what we close a file of the program's. The watcher itself cannot leave the
 /// program's table, since a smaller budget moves pages to the page files.
-fn limit_read_apart(group: &MemoryGroup) -> u64 {
+fn limit_read_apart(group: &MemoryGroup) -> Option<u64> {
     let read = || {
         inside::stay();
         let _ = pagekeeper_sys::thread::leave_descriptor_table();
@@ -168,7 +167,6 @@ fn limit_read_apart(group: &MemoryGroup) -> u64 {
             Err(_) => group.limit_bytes(),
         }
     })
-    .unwrap_or(u64::MAX)
 }
 
 fn run(shared: &Weak<Shared>, stop: &(Mutex<bool>, Condvar), group: Option<MemoryGroup>) {

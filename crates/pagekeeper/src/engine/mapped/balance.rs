@@ -308,7 +308,7 @@ impl Balancer {
                 .sleep_for(levels, estimate)
                 .min(self.read_ahead.step(core, levels));
         }
-        let worked = self.work(core, levels);
+        let worked = self.work(core, levels, estimate);
         self.rest_since = Some((Instant::now(), self.estimate()));
         match worked {
             Ok(cached) => self
@@ -323,16 +323,15 @@ impl Balancer {
 
     /// Counts exactly, or goes on from a count that is fresh enough, and trims for a while. The count that it returns
     /// is what is left then.
-    fn work(&mut self, core: &Arc<Core>, levels: Levels) -> Result<u64, Errno> {
+    fn work(&mut self, core: &Arc<Core>, levels: Levels, estimate: u64) -> Result<u64, Errno> {
         let is_fresh = self
             .counted_at
             .is_some_and(|then| then.elapsed() < self.count_took * RECOUNT);
-        let mut cached = match self.estimate() {
-            estimate if is_fresh && estimate <= levels.target => {
-                core.balance.cached.store(estimate, Ordering::Relaxed);
-                estimate
-            }
-            _ => self.count(core, levels)?,
+        let mut cached = if is_fresh && estimate <= levels.target {
+            core.balance.cached.store(estimate, Ordering::Relaxed);
+            estimate
+        } else {
+            self.count(core, levels)?
         };
         self.apply_brake(core, levels, cached);
         if cached <= levels.early() {

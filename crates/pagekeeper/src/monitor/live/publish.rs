@@ -1,6 +1,6 @@
 //! The thread that answers readers.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use pagekeeper_sys::descriptor::KeptDescriptor;
@@ -61,6 +61,24 @@ pub(crate) fn start() {
         }
     }
 }
+
+/// A part of the file: where it lies, how much room it has, and the word that says how many bytes it is.
+struct Part {
+    at: usize,
+    room: usize,
+    count: usize,
+}
+
+const FIGURES: Part = Part {
+    at: layout::FIGURES_AT,
+    room: layout::FIGURES_ROOM,
+    count: word::FIGURE_BYTES,
+};
+const REGIONS: Part = Part {
+    at: layout::REGIONS_AT,
+    room: layout::REGIONS_ROOM,
+    count: word::REGION_BYTES,
+};
 
 struct Publisher {
     file: OwnedFile,
@@ -130,13 +148,13 @@ impl Publisher {
         if wanted & layout::FIGURES != 0 && self.figures.is_due() {
             let start = thread_processor_time();
             let (figures, is_whole) = collect::figures();
-            self.figures.done(start);
             // Half of it would look as if counters ran backwards: readers keep what was told before.
             let is_first = self.file.words()[word::FIGURE_BYTES].load(Ordering::Relaxed) == 0;
             if is_whole || is_first {
                 // Before the regions, which may take long.
-                self.write(Some(&figures.encode()), None);
+                self.write(&FIGURES, &figures.encode());
             }
+            self.figures.done(start);
         }
         if wanted & layout::REGIONS != 0 {
             self.asked = Instant::now();
@@ -144,43 +162,47 @@ impl Publisher {
                 let (start, taken_at_ms) = (thread_processor_time(), now_ms());
                 let listed = collect::regions();
                 let took_ms = now_ms().saturating_sub(taken_at_ms);
-                self.regions.done(start);
                 if listed.is_whole {
-                    self.write(None, Some(&listed.encode(taken_at_ms, took_ms)));
+                    let bytes = listed.encode(taken_at_ms, took_ms);
+                    self.has_regions |= self.write(&REGIONS, &bytes);
                 }
+                self.regions.done(start);
             }
         }
     }
 
-    /// Replaces what readers see. They notice when they read meanwhile, and read again.
-    fn write(&mut self, figures: Option<&[u8]>, regions: Option<&[u8]>) {
-        let words = self.file.words();
-        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
-        core::sync::atomic::fence(Ordering::SeqCst);
-        // Both fit: their counts are limited, and notes that are longer are no use to anybody.
-        if let Some(bytes) = figures.filter(|bytes| bytes.len() <= layout::FIGURES_ROOM) {
-            self.file.write(layout::FIGURES_AT, bytes);
-            words[word::FIGURE_BYTES].store(bytes.len() as u32, Ordering::Relaxed);
+    /// Replaces a part of what readers see, if the new one fits. Both do: their counts are limited, and notes that are longer are
+    /// no use to anybody.
+    fn write(&self, part: &Part, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= part.room;
+        if fits {
+            self.change(|| {
+                self.file.write(part.at, bytes);
+                self.file.words()[part.count].store(bytes.len() as u32, Ordering::Relaxed);
+            });
         }
-        if let Some(bytes) = regions.filter(|bytes| bytes.len() <= layout::REGIONS_ROOM) {
-            self.file.write(layout::REGIONS_AT, bytes);
-            words[word::REGION_BYTES].store(bytes.len() as u32, Ordering::Relaxed);
-            self.has_regions = true;
-        }
-        core::sync::atomic::fence(Ordering::SeqCst);
-        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+        fits
+    }
+
+    /// Runs what changes what readers see. They notice when they read meanwhile, and read again.
+    fn change(&self, run: impl FnOnce()) {
+        let sequence = &self.file.words()[word::SEQUENCE];
+        sequence.fetch_add(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        run();
+        fence(Ordering::SeqCst);
+        sequence.fetch_add(1, Ordering::AcqRel);
     }
 
     fn forget_regions(&mut self) {
         if !self.has_regions || self.asked.elapsed() <= IDLE || !self.regions.is_due() {
             return;
         }
-        let words = self.file.words();
-        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
-        words[word::REGION_BYTES].store(0, Ordering::Relaxed);
-        // Where the kernel does not take it back, it is used again for the next answer.
-        let _ = self.file.release_from(layout::REGIONS_AT);
-        words[word::SEQUENCE].fetch_add(1, Ordering::AcqRel);
+        self.change(|| {
+            self.file.words()[word::REGION_BYTES].store(0, Ordering::Relaxed);
+            // Where the kernel does not take it back, it is used again for the next answer.
+            let _ = self.file.release_from(layout::REGIONS_AT);
+        });
         self.has_regions = false;
     }
 }
