@@ -1,8 +1,8 @@
 //! Reading ahead: while the program works on one run of a stream, the next is on its way from the disk.
 //!
 //! A fault reads an extent at most and waits for it. While its pages are then checked, copied and looked at by the program, the
-//! disk has nothing to do. So a fault that reads most of an extent, which only streams do, orders the next one: a thread of
-//! the working set reads slots into buffers of its own. It knows nothing of pages, and takes no lock that a fault takes. The
+//! disk has nothing to do. So a fault that reads most of an extent, which only streams do, orders the next ones: threads of
+//! the working set read slots into buffers of their own. They know nothing of pages, and take no lock that a fault takes. The
 //! fault that wants the pages later compares each with the checksum that is kept for its slot *then*: a slot that was
 //! given up or written anew meanwhile does not match, and is read as usual.
 
@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use pagekeeper_store::page_file::Slot;
@@ -26,8 +26,10 @@ use super::working_set::WorkingSet;
 use crate::error::EngineError;
 use crate::inside;
 
-/// One is copied from, one read into, and one ordered: the disk need not wait for the thread to wake up.
-const BUFFERS: usize = 3;
+/// Threads that read, hence reads in flight: a disk that serves several at once serves a stream faster than one by one.
+const READERS: usize = 3;
+/// One is copied from, each thread reads into one, and two are ordered: the disk need not wait for a thread to wake up.
+pub(super) const BUFFERS: usize = 1 + READERS + 2;
 /// Shorter runs are not worth a thread's wake-up.
 const RUN_MIN: u64 = 16;
 /// After so many later orders a run that nobody took is old: more than several streams have at once.
@@ -125,9 +127,9 @@ pub(crate) struct ReadingAhead {
     buffers: [Buffer; BUFFERS],
     orders: AtomicU64,
     ordered: Event,
-    /// Whether there is a thread, or never will be.
+    /// Whether there are threads, or never will be.
     is_settled: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A buffer that holds a run that was read ahead. Empty when dropped.
@@ -163,7 +165,7 @@ impl ReadingAhead {
             orders: AtomicU64::new(0),
             ordered: Event::new(),
             is_settled: AtomicBool::new(false),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         })
     }
 
@@ -256,34 +258,40 @@ impl ReadingAhead {
 
     /// Starts the thread if somebody ordered and there is none. User context.
     pub(crate) fn start_if_wanted(&self, set: &Arc<WorkingSet>) {
-        let is_wanted = self
-            .buffers
-            .iter()
-            .any(|buffer| buffer.load().state == State::Ordered);
-        if !is_wanted || self.is_settled.swap(true, Ordering::Relaxed) {
+        if !self.is_any_ordered() || self.is_settled.swap(true, Ordering::Relaxed) {
             return;
         }
         let weak = Arc::downgrade(set);
         let _blocked = SignalsBlocked::new();
         // Without a thread every fault reads by itself: slower, nothing else.
-        let thread = std::thread::Builder::new()
-            .name("pk-ahead".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || run(&weak));
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread.ok();
+        let reader = |_| {
+            let weak = Weak::clone(&weak);
+            std::thread::Builder::new()
+                .name("pk-ahead".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn(move || run(&weak))
+                .ok()
+        };
+        *self.threads() = (0..READERS).filter_map(reader).collect();
     }
 
-    /// Ends the thread and waits for it; the set's `stop` is set already.
+    /// Ends the threads and waits for them; the set's `stop` is set already.
     pub(crate) fn shut_down(&self) {
+        let threads = core::mem::take(&mut *self.threads());
+        // The one that sees it passes it on.
         self.ordered.set();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
+        for thread in threads {
             let _ = thread.join();
         }
+    }
+
+    fn is_any_ordered(&self) -> bool {
+        let is_ordered = |buffer: &Buffer| buffer.load().state == State::Ordered;
+        self.buffers.iter().any(is_ordered)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what is ordered.
@@ -293,6 +301,10 @@ impl ReadingAhead {
             let reading = order.with(State::Reading);
             if order.state != State::Ordered || !buffer.change(order, reading) {
                 continue;
+            }
+            if self.is_any_ordered() {
+                // Orders that came together woke one thread.
+                self.ordered.set();
             }
             // SAFETY: whoever moved the word to `Reading` is alone with the buffer until it moves on.
             let bytes = unsafe { self.bytes.slice_mut(span(place, usize::from(order.count))) };
@@ -334,6 +346,7 @@ fn run(set: &Weak<WorkingSet>) {
     while let Some(set) = set.upgrade() {
         let is_ordered = set.ahead().ordered.wait(Some(NAP));
         if set.stop.load(Ordering::Acquire) {
+            set.ahead().ordered.set();
             return;
         }
         match is_ordered {
@@ -385,19 +398,21 @@ mod tests {
         assert!(ahead.order(500, 64, 0), "there is no thread yet");
         ahead.order(500, 64, 0);
         assert_eq!(ahead.buffers[1].load(), Word::EMPTY);
-        for slot in [600, 700, 800] {
-            ahead.order(slot, 64, 0);
+        for more in 1..=BUFFERS as u32 {
+            ahead.order(500 + 100 * more, 64, 0);
         }
         let slots = ahead.buffers.each_ref().map(|buffer| buffer.load().slot);
-        assert_eq!(slots, [500, 600, 700], "no buffer is free for the last");
+        let wanted = core::array::from_fn(|place| 500 + 100 * place as u32);
+        assert_eq!(slots, wanted, "no buffer is free for the last");
     }
 
     #[test]
     fn what_nobody_took_makes_room_but_not_what_is_about_to_be_taken() {
         let ahead = ReadingAhead::new().unwrap();
         ready(&ahead, 0, 100);
-        ready(&ahead, 1, 200);
-        ready(&ahead, 2, 200);
+        for place in 1..BUFFERS {
+            ready(&ahead, place, 200);
+        }
         for _ in 0..OLD {
             ahead.order(300, 64, 100);
             assert_eq!(

@@ -16,7 +16,7 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::userfaultfd::CopyMode;
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
-use super::ahead::RunAhead;
+use super::ahead::{BUFFERS as READ_AHEAD_BUFFERS, RunAhead};
 use super::arena::Arena;
 use super::entry::{Entry, Kind};
 use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, QUEUED, RESCUED};
@@ -54,8 +54,10 @@ pub(crate) enum Answer {
 
 /// So many pages at once only a stream reads.
 const STREAM_RUN: u64 = 32;
-/// Runs that are ordered behind it.
-const RUNS_AHEAD: usize = 2;
+/// Runs that are ordered behind it, at most.
+const RUNS_AHEAD: u64 = READ_AHEAD_BUFFERS as u64 - 1;
+/// And at most this part of the budget.
+const AHEAD_SHARE: u64 = 32;
 
 /// How often a fault looks at a changing page before it lets the program try again.
 const LOOKS: usize = 64;
@@ -378,7 +380,8 @@ fn read(
 fn order_next(arena: &Arena, next: PageNumber, now: u32) {
     let set = arena.set();
     let mut next = next;
-    for _ in 0..RUNS_AHEAD {
+    let runs = set.frames().limit().get() / AHEAD_SHARE / EXTENT_PAGES;
+    for _ in 0..runs.clamp(1, RUNS_AHEAD) {
         if !arena.range().contains(next) {
             return;
         }

@@ -22,17 +22,20 @@ fn filled() -> Option<(Space, Reservation, Disk, std::fs::File)> {
     Some((space, reservation, disk, file))
 }
 
-/// Reads everything; how many pages were given up. Any other page must be right.
+/// Reads everything; how many pages were given up. Everything else must be right. A page that was given up while it was
+/// being written has zeros up to there.
 fn pages_given_up(reservation: &Reservation) -> u64 {
-    let mut zeros = 0;
+    let mut given_up = 0;
     for page in 0..PAGES {
-        if words(reservation, page).iter().all(|word| *word == 0) {
-            zeros += 1;
-        } else {
-            assert!(is_right(reservation, page, 1), "page {page}: wrong data");
+        let found = words(reservation, page);
+        let zeros = found.iter().take_while(|word| **word == 0).count();
+        given_up += u64::from(zeros > 0);
+        let rest = found.iter().enumerate().skip(zeros);
+        for (at, found) in rest {
+            assert_eq!(*found, word(page, 1, at), "page {page}, word {at}");
         }
     }
-    zeros
+    given_up
 }
 
 #[test]
@@ -117,7 +120,8 @@ fn writes_that_never_happened_are_in_page_errors_and_never_old_data() {
         write_page(&reservation, page, 1);
     }
     let zeros = pages_given_up(&reservation);
-    assert!(zeros > 100 && zeros == losses.count(), "{zeros} pages");
+    // One that was lost while it was being written may be lost again.
+    assert!(zeros > 100 && zeros <= losses.count(), "{zeros} pages");
 }
 
 #[test]

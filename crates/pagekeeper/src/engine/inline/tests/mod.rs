@@ -146,7 +146,9 @@ fn give_up_lost_pages(space: &Space) -> Arc<Losses> {
             return Handled::Pass;
         };
         counted.count.fetch_add(1, Ordering::Relaxed);
-        *counted.errno.lock().expect("no panic") = errno;
+        let mut known = counted.errno.lock().expect("no panic");
+        *known = known.or(errno);
+        drop(known);
         let page = exception.address & !0xFFF;
         // SAFETY: the page is read word by word; what it held is lost.
         unsafe { by_fault.decommit_at(page, 1) }.expect("committed");
@@ -161,6 +163,7 @@ fn give_up_lost_pages(space: &Space) -> Arc<Losses> {
 #[derive(Default)]
 struct Losses {
     count: AtomicU64,
+    /// The first error number that came with one.
     errno: Mutex<Option<i32>>,
 }
 
