@@ -48,6 +48,11 @@ impl PageFileId {
         self.0 as usize
     }
 
+    /// The place with this number, whether a file is there or not; `None` from [`FILES_MAX`] on.
+    pub fn from_index(index: usize) -> Option<Self> {
+        (index < FILES_MAX).then_some(Self(index as u8))
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         (0..FILES_MAX as u8).map(Self)
     }

@@ -1,7 +1,7 @@
 //! Taking a page file away while the program runs.
 //!
 //! Three steps, so that the pager moves pages at its own pace: no new slots ([`PageFiles::retire`]),
-//! the pages that are left moved one by one ([`PageFiles::next_used`]), the file closed
+//! the pages that are left moved one by one by whoever knows them ([`PageFiles::is_in`]), the file closed
 //! ([`PageFiles::finish_retiring`]).
 
 use pagekeeper_units::PageCount;
@@ -29,6 +29,12 @@ impl PageFiles {
         Ok(PageCount::new(u64::from(file.slots.counts().used)))
     }
 
+    /// Slots of a file with pages in them; none where it is gone.
+    pub fn used_in(&self, id: PageFileId) -> PageCount {
+        let used = |file: &super::file::PageFile| u64::from(file.slots.counts().used);
+        PageCount::new(self.file(id).map_or(0, |file| used(&file)))
+    }
+
     /// Keeps a file after all.
     ///
     /// # Errors
@@ -39,6 +45,18 @@ impl PageFiles {
         file.retiring.store(false, Relaxed);
         file.slots.reopen();
         Ok(())
+    }
+
+    /// Whether a slot belongs to a file that is not being taken away: what is in memory besides may go on relying on it. For
+    /// the fault path.
+    pub fn stays(&self, slot: Slot) -> bool {
+        self.with_file_of(slot, |file, _| !file.retiring.load(Relaxed))
+            .unwrap_or(false)
+    }
+
+    /// Whether a slot belongs to this file. For the fault path.
+    pub fn is_in(&self, slot: Slot, id: PageFileId) -> bool {
+        self.file_of(slot) == Some(id)
     }
 
     /// The next slot of a file that is in use, from `from` on (`None`: from the first). Other threads

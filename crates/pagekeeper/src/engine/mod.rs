@@ -18,7 +18,10 @@
 //! model first, and tells the model afterwards. So an engine sees only requests that the rules allow, never two
 //! changes at once, but any number of faults at any time.
 
+use std::path::Path;
+
 use pagekeeper_model::Protection;
+use pagekeeper_store::page_file::PageFileId;
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use crate::error::EngineError;
@@ -176,6 +179,23 @@ pub(crate) trait Engine: Send + Sync {
     /// Takes pages out of the working set now (`EmptyWorkingSet`, `VirtualUnlock` of an unlocked page).
     /// Contents stay.
     fn trim(&self, range: PageRange);
+
+    /// One more place for page files that the engine makes itself; the least preferred one.
+    fn add_page_file(&self, _place: &Path) {}
+
+    /// Of the page files that the engine makes itself, one in this place takes nothing new from now on.
+    fn retire_page_file(&self, _place: &Path) {}
+
+    /// Pages that have to stay in such files in this place until they are decommitted.
+    fn pages_in_retired(&self, _place: &Path) -> PageCount {
+        PageCount::ZERO
+    }
+
+    /// Committed pages of `range` that lie in this page file of the space go to others, as far as they can.
+    fn leave_page_file(&self, _range: PageRange, _file: PageFileId) {}
+
+    /// What is on its way to the page files arrives there, as far as it can.
+    fn store_staged(&self) {}
 
     /// Where each page of `range` is, in runs, upwards. The answer may be out of date at once.
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence));

@@ -7,10 +7,11 @@ mod again;
 mod kinds;
 mod views;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pagekeeper_model::EngineTag;
-use pagekeeper_store::page_file::{PageFileError, PageFiles};
+use pagekeeper_store::page_file::{PageFileError, PageFileId, PageFiles};
 use pagekeeper_sys::probe::{Feature, Switches};
 use pagekeeper_units::{ByteCount, PageCount};
 
@@ -89,6 +90,33 @@ impl Ledger {
         self.followed = now;
         self.stored_at_most = self.files.usable();
         true
+    }
+
+    /// One more page file, for whatever engine.
+    pub(crate) fn add_page_file(&mut self, place: &Path) -> Result<PageFileId, PageFileError> {
+        let id = self.files.add_file(place)?;
+        self.stored_at_most = self.files.usable();
+        for (engine, _) in self.engines() {
+            engine.add_page_file(place);
+        }
+        Ok(id)
+    }
+
+    /// Nothing new goes to a page file any more; refused where the others could not keep what is committed. Pages that
+    /// engines keep in files of their own in the same place.
+    pub(crate) fn retire_page_file(&mut self, id: PageFileId) -> Result<PageCount, PageFileError> {
+        let file = self.files.usage().into_iter().find(|file| file.id == id);
+        let file = file.ok_or(PageFileError::NotThere(id))?;
+        // Room for second copies of what is in RAM is of no account now.
+        self.files.set_promised(self.uncovered_except(None))?;
+        self.files.retire(id)?;
+        self.stored_at_most = self.files.usable();
+        if !file.retiring {
+            self.engines()
+                .for_each(|(engine, _)| engine.retire_page_file(&file.place));
+        }
+        let kept = |(engine, _): (&Arc<dyn Engine>, _)| engine.pages_in_retired(&file.place);
+        Ok(self.engines().map(kept).sum())
     }
 
     /// What is committed but can be kept neither in RAM nor in the page files any more.
@@ -221,7 +249,11 @@ impl Ledger {
         MappedSettings {
             ram,
             anonymous_share_percent: self.anonymous_share_percent,
-            places: usage.into_iter().map(|file| file.place).collect(),
+            places: usage
+                .into_iter()
+                .filter(|file| !file.retiring)
+                .map(|file| file.place)
+                .collect(),
             maximum_file: maximum.unwrap_or_default(),
             allow_ram_disk: self.allow_ram_disk,
             switches: mapped_switches(),

@@ -283,22 +283,6 @@ impl Space {
             .store(ram.pages().get(), Ordering::Relaxed);
         Ok(())
     }
-
-    /// Adds a page file while running, in a folder or at a name; it comes last in preference. Returns its number.
-    ///
-    /// # Errors
-    /// [`SettingsError::PageFile`] with what to change.
-    pub fn add_page_file(&self, place: &std::path::Path) -> Result<usize, Error> {
-        let _inside = Inside::enter();
-        let id = self
-            .shared
-            .files()
-            .add_file(place)
-            .map_err(|error| SettingsError::PageFile(error.to_string()))?;
-        let mut core = self.shared.core();
-        core.refresh_limit();
-        Ok(id.index())
-    }
 }
 
 impl core::fmt::Debug for Space {

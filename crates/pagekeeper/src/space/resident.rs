@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// Runs `with` on every committed run of `range` with the engine that serves it.
-    fn for_committed(
+    pub(super) fn for_committed(
         &self,
         core: &super::Core,
         range: PageRange,

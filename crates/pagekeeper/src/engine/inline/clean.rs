@@ -10,10 +10,10 @@
 )]
 
 use pagekeeper_store::codec::{self, Compressed};
-use pagekeeper_units::PageNumber;
+use pagekeeper_units::{PageNumber, PageRange};
 
 use super::entry::Kind;
-use super::extent::EXTENT_PAGES;
+use super::extent::{EXTENT_PAGES, LockedExtent};
 use super::repeat;
 use super::staging::{SlotNumber, Stored};
 use super::work_area::WorkArea;
@@ -42,7 +42,7 @@ impl WorkingSet {
             let page = unsafe { self.staging().bytes(frame) };
             let result = match stored {
                 Stored::At(..) => continue,
-                Stored::Perhaps(copy) if self.slot_holds(copy, page) => {
+                Stored::Perhaps(copy) if self.slot_stays(copy) && self.slot_holds(copy, page) => {
                     self.counters().clean_drops.add(1);
                     kept |= 1 << place;
                     Stored::At(Kind::File, copy)
@@ -184,21 +184,35 @@ impl WorkingSet {
                 continue;
             };
             let extent = arena.lock_extent(name.number());
-            for page in extent.pages().pages() {
-                let gone = extent.entry(page).try_update(|entry| {
-                    (entry.kind() == Kind::Present && entry.has_copy())
-                        .then(|| entry.moved_to(Kind::Present, 0))
-                });
-                if let Ok(before) = gone {
-                    self.forget_slot(before.location());
-                    dropped += 1;
-                }
-            }
+            dropped += self.forget_copies(&extent, extent.pages(), |_| true);
             if dropped >= EXTENT_PAGES {
                 break;
             }
         }
         dropped > 0
+    }
+}
+
+impl WorkingSet {
+    /// Pages of `part` that are in memory forget what page-file slot holds the same, where `which` says so; how many.
+    pub(super) fn forget_copies(
+        &self,
+        extent: &LockedExtent<'_>,
+        part: PageRange,
+        which: impl Fn(u32) -> bool,
+    ) -> u64 {
+        let mut forgotten = 0;
+        for page in part.pages() {
+            let gone = extent.entry(page).try_update(|entry| {
+                (entry.kind() == Kind::Present && entry.has_copy() && which(entry.location()))
+                    .then(|| entry.moved_to(Kind::Present, 0))
+            });
+            if let Ok(before) = gone {
+                self.forget_slot(before.location());
+                forgotten += 1;
+            }
+        }
+        forgotten
     }
 }
 

@@ -32,12 +32,13 @@
 //! | [`pin`] | pages held in memory for the kernel |
 //! | [`peek`] | the bytes of a page without bringing it in |
 //! | [`prefetch`] | pages brought in ahead of time |
+//! | [`vacate`] | leaving a page file that is being taken away |
 //! | [`work_area`] | bounce pages, codec tables and stacks |
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pagekeeper_model::Protection;
-use pagekeeper_store::page_file::PageFiles;
+use pagekeeper_store::page_file::{PageFileId, PageFiles};
 use pagekeeper_sys::signal;
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount, PageNumber, PageRange};
 
@@ -76,6 +77,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod untouched;
+mod vacate;
 mod work_area;
 pub(crate) mod working_set;
 
@@ -225,6 +227,14 @@ impl Engine for InlineEngine {
 
     fn trim(&self, range: PageRange) {
         self.with_arena(range, |arena| change::trim(arena, range));
+    }
+
+    fn leave_page_file(&self, range: PageRange, file: PageFileId) {
+        self.with_arena(range, |arena| vacate::leave(arena, range, file));
+    }
+
+    fn store_staged(&self) {
+        vacate::store_staged(&self.set);
     }
 
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {

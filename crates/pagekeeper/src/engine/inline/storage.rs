@@ -57,6 +57,11 @@ impl WorkingSet {
         self.files().checksum_of(Slot::from_bits(slot)) == Some(self.files().checksum(page))
     }
 
+    /// Whether a slot's file is to stay, so that a page in memory may go on relying on it.
+    pub(crate) fn slot_stays(&self, slot: u32) -> bool {
+        self.files().stays(Slot::from_bits(slot))
+    }
+
     /// Takes up to `want` slots side by side, none when the files are full.
     pub(crate) fn take_slots(&self, want: u32) -> Option<SlotRun> {
         self.files().take_run(want)

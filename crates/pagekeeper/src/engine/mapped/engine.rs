@@ -1,6 +1,6 @@
 //! The engine itself: the trait's verbs on the book, and the thread that keeps the balance.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::{PageState, Protection};
@@ -16,6 +16,7 @@ use super::book::{Account, Arena, Book};
 use super::decommit::WhenEmpty;
 use super::files::Files;
 use super::kernel::{Kernel, Markers, anonymous_markers_work};
+use super::page_set::PIECE_PAGES;
 use super::piece::{Nature, positions, single, split};
 use crate::engine::thread::Threads;
 use crate::engine::{Change, Engine, EngineBudget, EngineKind, Residence};
@@ -364,6 +365,19 @@ impl Engine for MappedEngine {
 
     fn trim(&self, range: PageRange) {
         self.core.trim_range(range);
+    }
+
+    fn add_page_file(&self, place: &Path) {
+        self.core.book().files.add(place);
+    }
+
+    fn retire_page_file(&self, place: &Path) {
+        self.core.book().files.retire(place);
+    }
+
+    fn pages_in_retired(&self, place: &Path) -> PageCount {
+        let pieces = self.core.book().files.pieces_in_retired(place);
+        PageCount::new(pieces * PIECE_PAGES as u64)
     }
 
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {

@@ -1,6 +1,7 @@
 //! All page files of an engine: made at the first need, filled in order of preference.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
@@ -15,15 +16,19 @@ use crate::error::EngineError;
 /// One file and its slots.
 #[derive(Debug)]
 struct Member {
+    /// Where it was asked for.
+    path: PathBuf,
     file: Arc<PageFile>,
     places: Places,
+    /// Whether it takes nothing new any more. Its number stays, since pieces are found by it.
+    is_closing: bool,
 }
 
 /// The page files.
 #[derive(Debug)]
 pub(super) struct Files {
     /// Where files are still to be made, in order.
-    unopened: std::vec::IntoIter<PathBuf>,
+    unopened: VecDeque<PathBuf>,
     allow_ram_disk: bool,
     members: Vec<Member>,
     /// Pieces that may be taken in each file.
@@ -55,7 +60,7 @@ impl Files {
     pub(super) fn new(paths: Vec<PathBuf>, most: PageCount, allow_ram_disk: bool) -> Self {
         let most = most.get() / PIECE_PAGES as u64;
         Self {
-            unopened: paths.into_iter(),
+            unopened: paths.into(),
             allow_ram_disk,
             members: Vec::new(),
             most,
@@ -67,7 +72,7 @@ impl Files {
 
     /// Whether there is, or can be made, any file.
     pub(super) fn are_possible(&self) -> bool {
-        !self.members.is_empty() || !self.unopened.as_slice().is_empty()
+        !self.unopened.is_empty() || self.members.iter().any(|member| !member.is_closing)
     }
 
     /// The open files.
@@ -85,6 +90,36 @@ impl Files {
                 call: "page file",
                 errno,
             })
+    }
+
+    /// One more place for a file, the least preferred one.
+    pub(super) fn add(&mut self, path: &Path) {
+        self.unopened.push_back(path.to_owned());
+    }
+
+    /// A file in this place takes no piece any more.
+    pub(super) fn retire(&mut self, path: &Path) {
+        let stays = |member: &&mut Member| member.path == path && !member.is_closing;
+        if let Some(member) = self.members.iter_mut().find(stays) {
+            member.is_closing = true;
+        } else if let Some(never_opened) = self.unopened.iter().position(|other| other == path) {
+            self.unopened.remove(never_opened);
+        }
+    }
+
+    /// Pieces that are still in use in such files.
+    pub(super) fn pieces_in_retired(&self, path: &Path) -> u64 {
+        let members = self.members.iter().enumerate();
+        members
+            .filter(|(_, member)| member.path == path && member.is_closing)
+            .map(|(number, member)| {
+                let on_its_way = |run: &&Run| usize::from(run.place.file) == number;
+                let runs = self.retired.iter().filter(on_its_way);
+                let ended: u64 = runs.map(|run| run.pieces).sum();
+                // One slot is the brake's.
+                member.places.taken().saturating_sub(1 + ended)
+            })
+            .sum()
     }
 
     /// Pieces in use in all files.
@@ -133,6 +168,9 @@ impl Files {
     /// One run in one file, or `None` when that file has no more room.
     fn take_in(&mut self, index: usize, first: u64, count: u64) -> Option<Run> {
         let member = &mut self.members[index];
+        if member.is_closing {
+            return None;
+        }
         loop {
             let slot = member.places.take(first)?;
             let mut pieces = 1;
@@ -214,7 +252,7 @@ impl Files {
     }
 
     fn open_next(&mut self) -> Result<(), EngineError> {
-        let path = self.unopened.next().ok_or_else(|| {
+        let path = self.unopened.pop_front().ok_or_else(|| {
             EngineError::PageFileSpace(match self.refusal {
                 Some(errno) => format!("no space left for it: {errno}"),
                 None => "every page file is at its maximum".to_owned(),
@@ -227,8 +265,10 @@ impl Files {
             file.use_scratch(u64::from(slot) * PIECE_BYTES);
         }
         self.members.push(Member {
+            path,
             file: Arc::new(file),
             places,
+            is_closing: false,
         });
         Ok(())
     }
