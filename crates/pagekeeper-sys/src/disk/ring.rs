@@ -360,10 +360,13 @@ impl Ring {
                 result
             }
             // What something else under its number might.
-            Err(_) if self.descriptor.take_back_if_lost() == Ok(true) => {
-                self.enter_once(submit, wait_for)
-            }
-            result => result,
+            Err(errno) => match self.descriptor.take_back_if_lost() {
+                // Taken back just now; or another thread did so between our call and our look.
+                Ok(taken) if taken || matches!(errno, Errno::BADF | Errno::OPNOTSUPP) => {
+                    self.enter_once(submit, wait_for)
+                }
+                _ => Err(errno),
+            },
         }
     }
 

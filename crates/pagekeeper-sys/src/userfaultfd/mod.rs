@@ -306,11 +306,14 @@ impl Userfaultfd {
                 | Errno::SRCH,
             ) => result,
             // What something else under its number might.
-            Err(_) if self.take_back_if_lost() == Ok(true) => {
-                // SAFETY: As above; the first call did nothing to the argument's inputs.
-                unsafe { ioctl::ioctl(self, Updater::<OPCODE, _>::new(argument)) }
-            }
-            Err(_) => result,
+            Err(errno) => match self.take_back_if_lost() {
+                // Taken back just now; or another thread did so between our call and our look.
+                Ok(taken) if taken || matches!(errno, Errno::BADF | Errno::NOTTY) => {
+                    // SAFETY: As above; the first call did nothing to the argument's inputs.
+                    unsafe { ioctl::ioctl(self, Updater::<OPCODE, _>::new(argument)) }
+                }
+                _ => result,
+            },
         }
     }
 

@@ -104,6 +104,8 @@ struct Buffer {
     word: AtomicU64,
     /// Which order it was, counted from the first.
     order: AtomicU64,
+    /// Whether its pages may hold memory.
+    has_memory: AtomicBool,
     /// Moves when a read has ended.
     ended: WaitWord,
 }
@@ -157,7 +159,7 @@ impl ReadingAhead {
     /// Buffers without memory and without a thread: both come with the first order.
     pub(crate) fn new() -> Result<Self, EngineError> {
         let pages = PageCount::new(BUFFERS as u64 * EXTENT_PAGES);
-        let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED;
+        let treatment = Treatment::NO_HUGE_PAGES | Treatment::NOT_DUMPED | Treatment::NOT_INHERITED;
         Ok(Self {
             bytes: SharedBytes::new(pages, treatment, Purpose::Buffers)
                 .map_err(EngineError::AddressSpace)?,
@@ -250,10 +252,9 @@ impl ReadingAhead {
 
     /// Bytes of RAM in use beside the budget.
     pub(crate) fn bytes(&self) -> u64 {
-        match self.is_settled.load(Ordering::Relaxed) {
-            true => self.bytes.len() as u64,
-            false => 0,
-        }
+        let holds = |buffer: &&Buffer| buffer.has_memory.load(Ordering::Relaxed);
+        let buffers = self.buffers.iter().filter(holds).count();
+        span(buffers, 0).start as u64
     }
 
     /// Starts the thread if somebody ordered and there is none. User context.
@@ -306,6 +307,7 @@ impl ReadingAhead {
                 // Orders that came together woke one thread.
                 self.ordered.set();
             }
+            buffer.has_memory.store(true, Ordering::Relaxed);
             // SAFETY: whoever moved the word to `Reading` is alone with the buffer until it moves on.
             let bytes = unsafe { self.bytes.slice_mut(span(place, usize::from(order.count))) };
             let is_read = bytes.is_ok_and(|bytes| {
@@ -321,17 +323,19 @@ impl ReadingAhead {
         }
     }
 
-    /// Forgets what nobody took, and gives the memory back.
-    fn rest(&self) {
+    /// Forgets what nobody took, and gives the memory back. Whether none is left.
+    fn rest(&self) -> bool {
         for (place, buffer) in self.buffers.iter().enumerate() {
             let word = buffer.load();
             let is_idle = matches!(word.state, State::Empty | State::Ready);
             if is_idle && buffer.change(word, word.with(State::InUse)) {
                 // SAFETY: as in `take`.
                 let _ = unsafe { self.bytes.discard(span(place, EXTENT_PAGES as usize)) };
+                buffer.has_memory.store(false, Ordering::Relaxed);
                 buffer.word.store(Word::EMPTY.bits(), Ordering::Release);
             }
         }
+        self.bytes() == 0
     }
 }
 
@@ -343,15 +347,20 @@ fn span(place: usize, pages: usize) -> core::ops::Range<usize> {
 
 fn run(set: &Weak<WorkingSet>) {
     inside::stay();
+    // With no memory to give back there is nothing to wake up for but an order or the end.
+    let mut is_at_rest = false;
     while let Some(set) = set.upgrade() {
-        let is_ordered = set.ahead().ordered.wait(Some(NAP));
+        let nap = (!is_at_rest).then_some(NAP);
+        let is_ordered = set.ahead().ordered.wait(nap);
         if set.stop.load(Ordering::Acquire) {
             set.ahead().ordered.set();
             return;
         }
-        match is_ordered {
-            true => set.ahead().work_off(&set),
-            false => set.ahead().rest(),
+        if is_ordered {
+            set.ahead().work_off(&set);
+            is_at_rest = false;
+        } else {
+            is_at_rest = set.ahead().rest();
         }
     }
 }

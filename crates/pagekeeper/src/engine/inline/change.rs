@@ -308,13 +308,16 @@ fn forget_contents(extent: &LockedExtent<'_>, before: Entry) {
 
 /// The contents are of no interest: untouched again, still committed.
 pub(crate) fn discard(arena: &Arena, range: PageRange) {
-    let _blocked = SignalsBlocked::new();
-    let mut frames = 0;
     for (number, part) in extents_of(range) {
+        // Signals may come in between: a range may be gigabytes.
+        let _blocked = SignalsBlocked::new();
         let extent = lock_when_idle(arena, number, part);
+        let mut frames = 0;
+        let mut present = Span::default();
         for page in part.pages() {
             let now = extent.entry(page).load();
             if now.kind() == Kind::Reserved || now.pins() > 0 || now.is_locked() {
+                drop_present(&mut present);
                 continue;
             }
             let before = extent
@@ -322,22 +325,29 @@ pub(crate) fn discard(arena: &Arena, range: PageRange) {
                 .update(|entry| entry.moved_to(Kind::Fill, 0));
             if before.kind() == Kind::Present {
                 frames += 1;
-                // SAFETY: the page is untouched by its entry now, and its extent is locked.
-                let dropped = unsafe { drop_pages(PageRange::new(page, PageCount::ONE)) };
-                debug_assert!(dropped, "a page could not be dropped");
+                present.include(page);
             }
             forget_contents(&extent, before);
         }
+        drop_present(&mut present);
         extent.leave_queue_if_empty();
+        drop(extent);
+        arena.set().frames().give(frames);
     }
-    arena.set().frames().give(frames);
+}
+
+/// Drops a run of pages that are untouched by their entries now, or absent, by one call. Their extent is locked.
+fn drop_present(run: &mut Span) {
+    if let Some(pages) = core::mem::take(run).range() {
+        // SAFETY: the caller's `discard` has just marked them, and nobody is told of anything else.
+        let dropped = unsafe { drop_pages(pages) };
+        debug_assert!(dropped, "pages could not be dropped");
+    }
 }
 
 /// Takes pages out of the working set now; they stand by for soft faults.
 pub(crate) fn trim(arena: &Arena, range: PageRange) {
-    let _blocked = SignalsBlocked::new();
     let set = arena.set();
-    let mut area = set.areas().take();
     for (number, part) in extents_of(range) {
         if !part
             .pages()
@@ -345,6 +355,9 @@ pub(crate) fn trim(arena: &Arena, range: PageRange) {
         {
             continue;
         }
+        // Signals may come in between: a range may be gigabytes.
+        let _blocked = SignalsBlocked::new();
+        let mut area = set.areas().take();
         let slot = loop {
             match set.staging().take(List::Free) {
                 Some(slot) => break slot,

@@ -226,7 +226,8 @@ impl WorkingSet {
                 Some(_) => {
                     tries = 0;
                     let to = base.plus(first_place + first.start().since(run.start()));
-                    if is_resident(to) {
+                    // A frame alone proves nothing: one may be left of an earlier victim whose move went unnoticed.
+                    if is_resident(to) && !is_resident(first.start()) {
                         moved += self.note_moved(extent, first, slot);
                     }
                     rest = behind_first;

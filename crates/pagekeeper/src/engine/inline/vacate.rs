@@ -25,7 +25,6 @@ const READ_FAILURES: usize = 8;
 
 /// Pages of `range` leave the file, those that can.
 pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) {
-    let _blocked = SignalsBlocked::new();
     let set = arena.set();
     let is_in = |slot: u32| set.files().is_in(Slot::from_bits(slot), file);
     let concerns = |entry: Entry| match entry.kind() {
@@ -33,11 +32,13 @@ pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) {
         Kind::Present => entry.has_copy() && is_in(entry.location()),
         _ => false,
     };
-    let mut area = set.areas().take();
     for (number, part) in extents_of(range) {
         if !part.pages().any(|page| concerns(arena.entry(page).load())) {
             continue;
         }
+        // Signals may come in between: a range may be gigabytes.
+        let _blocked = SignalsBlocked::new();
+        let mut area = set.areas().take();
         let extent = arena.lock_extent(number);
         set.forget_copies(&extent, part, is_in);
         drop(extent);
