@@ -41,6 +41,10 @@ pub(crate) struct Options {
     /// How often everything is repeated [default: 5, quick: 1].
     #[arg(long)]
     repeat: Option<u32>,
+    /// How often fill, scan, the pattern uniform and data that fits are repeated, if more often than the rest: what the
+    /// disk's moods blur most [default: as --repeat].
+    #[arg(long, value_name = "N")]
+    repeat_uniform: Option<u32>,
     /// Where page files, swap files and mapped files go [default: TMPDIR if on a disk, else /var/tmp].
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
@@ -95,6 +99,11 @@ impl Options {
 
     pub(crate) fn repeat(&self) -> u32 {
         self.repeat.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
+    /// The same for fill, scan, uniform and data that fits.
+    pub(crate) fn repeat_uniform(&self) -> u32 {
+        self.repeat_uniform.unwrap_or(0).max(self.repeat())
     }
 
     /// Memory to be touched at the start, of which `available` is free.
@@ -175,6 +184,9 @@ mod tests {
             (ByteCount::mib(128), ByteCount::mib(512))
         );
         assert_eq!((usual.seconds(), usual.repeat()), (3.0, 5));
+        assert_eq!(usual.repeat_uniform(), 5);
+        let more = options(&["--repeat", "2", "--repeat-uniform", "7"]).unwrap();
+        assert_eq!((more.repeat(), more.repeat_uniform()), (2, 7));
         let quick = options(&["--quick", "--data", "32M"]).unwrap();
         assert_eq!(
             (quick.ram(), quick.data()),

@@ -126,6 +126,7 @@ fn asked(options: &Options, machine: &Machine) -> Asked {
         data_bytes: options.data().get(),
         seconds: options.seconds(),
         repeat: options.repeat(),
+        repeat_uniform: options.repeat_uniform(),
         lz4_ratios: DataKind::ALL.map(|kind| Content::new(kind, options.seed).lz4_ratio()),
         fitting_bytes: options.fitting().get(),
         warmed_bytes: warmed.get(),

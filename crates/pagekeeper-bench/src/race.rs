@@ -14,6 +14,7 @@ use crate::arguments::Options;
 use crate::contender::{ContenderKind, Place, Stage, StagePeak};
 use crate::content::DataKind;
 use crate::job::{self, Work};
+use crate::patterns::access::Pattern;
 use crate::patterns::paging::Cell;
 use crate::patterns::{fits, paging};
 use crate::results::Results;
@@ -128,13 +129,16 @@ impl Race<'_> {
                 racers.push((contender, ram));
             }
         }
-        for repeat in 1..=self.options.repeat() {
+        let repeats = self.options.repeat_uniform();
+        for repeat in 1..=repeats {
+            let is_whole = repeat <= self.options.repeat();
+            let cells: Vec<Cell> = cells
+                .iter()
+                .filter(|cell| is_whole || cell.pattern == Pattern::Uniform)
+                .copied()
+                .collect();
             racers.retain(|&(contender, ram)| {
-                eprintln!(
-                    "{family}: {repeat} of {}: {}",
-                    self.options.repeat(),
-                    contender.name()
-                );
+                eprintln!("{family}: {repeat} of {repeats}: {}", contender.name());
                 let seed = self.options.seed + u64::from(repeat);
                 let job = self.paging_job(contender, kind, ram, cells.clone(), seed);
                 match self.paging_turn(&family, job) {
@@ -346,13 +350,10 @@ impl Race<'_> {
             folder: self.folder.clone(),
         };
         let mut racers = self.wanted(&FITS);
-        for repeat in 1..=self.options.repeat() {
+        let repeats = self.options.repeat_uniform();
+        for repeat in 1..=repeats {
             racers.retain(|&contender| {
-                eprintln!(
-                    "fits: {repeat} of {}: {}",
-                    self.options.repeat(),
-                    contender.name()
-                );
+                eprintln!("fits: {repeat} of {repeats}: {}", contender.name());
                 let job = fits::Job {
                     contender,
                     place: place.clone(),

@@ -41,6 +41,8 @@ pub(crate) struct Asked {
     pub(crate) data_bytes: u64,
     pub(crate) seconds: f64,
     pub(crate) repeat: u32,
+    /// Fill, scan, uniform and data that fits.
+    pub(crate) repeat_uniform: u32,
     /// How many times smaller lz4 makes a page, compressible and incompressible.
     pub(crate) lz4_ratios: [f64; 2],
     pub(crate) fitting_bytes: u64,
@@ -192,6 +194,7 @@ pub(crate) fn empty() -> Results {
         data_bytes: 64 << 20,
         seconds: 0.2,
         repeat: 3,
+        repeat_uniform: 3,
         lz4_ratios: [5.0, 1.0],
         fitting_bytes: 32 << 20,
         warmed_bytes: 0,

@@ -122,11 +122,15 @@ fn head(results: &Results, text: &mut String) {
     if busy {
         *text += "\n**Other programs were running: the figures are rough.**\n";
     }
-    let runs = if asked.repeat == 1 {
+    let mut runs = if asked.repeat == 1 {
         "one run".to_owned()
     } else {
         format!("{} runs", asked.repeat)
     };
+    if asked.repeat_uniform > asked.repeat {
+        let more = asked.repeat_uniform;
+        runs += &format!(" (fill, scan, uniform and data that fits: {more})");
+    }
     let _ = writeln!(
         text,
         "\nFigures are medians of {runs} with least and most in brackets; contenders took turns, each in a process of its own, after memory was warmed by touching it: {} at the start, and before each turn what it uses.",

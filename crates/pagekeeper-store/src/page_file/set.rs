@@ -199,6 +199,16 @@ impl PageFiles {
             .flatten()
     }
 
+    /// Whether the slots from `first` up hold these pages, by their checksums. For the fault path.
+    pub fn holds_run(&self, first: Slot, pages: &[Page]) -> bool {
+        let all_match = |file: &PageFile, first: u32| {
+            (first..)
+                .zip(pages)
+                .all(|(slot, page)| file.checksum(slot) == Some(self.key.checksum(page)))
+        };
+        self.with_file_of(first, all_match).unwrap_or(false)
+    }
+
     /// The checksum of a page under this space's key. For the fault path.
     #[inline]
     pub fn checksum(&self, page: &Page) -> Checksum {

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, StatFs};
 
 use super::retry;
+use crate::descriptor::InUse;
 use crate::{Errno, rlimit};
 
 /// How far an allocation came.
@@ -43,10 +44,12 @@ pub fn allocate(
     step_bytes: u64,
     how: AllocateHow,
 ) -> Allocated {
-    let file = file.as_fd();
     let mut write_zeros = how == AllocateHow::WriteZeros;
     let mut done = 0;
     while done < length_bytes {
+        // Asked for anew with each step: the program may take the number for a file of its own in between.
+        let _in_use = InUse::begin();
+        let file = file.as_fd();
         let step = (length_bytes - done).min(step_bytes.max(4096));
         let start = offset.saturating_add(done);
         let fits = start
@@ -145,6 +148,7 @@ pub fn zero_range(file: impl AsFd, offset: u64, length_bytes: u64) -> Result<(),
 /// # Errors
 /// `EFBIG` beyond the largest file (asked before, so that no SIGXFSZ comes).
 pub fn truncate(file: impl AsFd, length_bytes: u64) -> Result<(), Errno> {
+    let _in_use = InUse::begin();
     let file = file.as_fd();
     let size = retry(|| rustix::fs::fstat(file))?.st_size as u64;
     if length_bytes > size && length_bytes > rlimit::file_size_bytes() {

@@ -11,6 +11,7 @@
 
 use core::num::NonZeroI32;
 
+use pagekeeper_store::page_file::Slot;
 use pagekeeper_store::pool::PoolRef;
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::userfaultfd::CopyMode;
@@ -401,9 +402,7 @@ fn order_next(arena: &Arena, next: PageNumber, now: u32) {
 fn take_ahead(set: &WorkingSet, slot: u32, count: usize) -> Option<RunAhead<'_>> {
     let run = set.ahead().take(slot, count as u64)?;
     let pages = run.bytes().as_chunks::<PAGE_SIZE>().0;
-    let is_current = (slot..)
-        .zip(pages)
-        .all(|(slot, page)| set.slot_holds(slot, page));
+    let is_current = set.files().holds_run(Slot::from_bits(slot), pages);
     is_current.then_some(run)
 }
 
