@@ -20,8 +20,6 @@
 //! fault of its own would wait for itself for ever. While it holds the lock it must not touch memory that
 //! is paged: with SIGBUS blocked the kernel kills the process instead of asking.
 
-// Longer than 500 lines because the four kinds of lock share one page of rules.
-
 #![allow(
     unsafe_code,
     reason = "UNSAFETY: the cell behind a lock, and the signal mask by a bare system call"
@@ -30,121 +28,59 @@
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
-use core::num::NonZeroU32;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
-use core::time::Duration;
+use core::sync::atomic::AtomicU32;
 
 use linux_raw_sys::general::{__NR_rt_sigprocmask, SIG_SETMASK};
-use rustix::thread::futex::{self, Flags};
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::raw;
 
-/// Nobody holds the lock.
-const FREE: u32 = 0;
-/// Somebody holds the lock, and nobody sleeps on it.
-const HELD: u32 = 1;
-/// Somebody holds the lock, and others may sleep on it.
-const CONTENDED: u32 = 2;
+mod futex;
+mod words;
 
-/// Looks at the word before sleeping: a critical section here is some hundred nanoseconds, a sleep and a
-/// wake-up on a virtual machine up to 50 µs.
-const SPINS: u32 = 100;
-
-/// The bare lock, without a value: one word, which may also lie in a table of atomics.
-///
-/// The same rules as for [`FutexLock`]. Unlocking without holding it is a mistake that nothing notices.
-#[derive(Debug)]
-#[repr(transparent)]
-pub struct RawLock {
-    word: AtomicU32,
-}
+pub(crate) use self::futex::deadline_after;
+pub use self::words::{Event, RawLock, WaitWord};
 
 impl RawLock {
     /// A free lock.
     pub const fn new() -> Self {
         Self {
-            word: AtomicU32::new(FREE),
-        }
-    }
-
-    /// The lock that lives in `word`; zero is a free one. Nobody may use the word for anything else.
-    #[inline]
-    pub fn of(word: &AtomicU32) -> &Self {
-        // SAFETY: Self is a transparent wrapper of the word's type.
-        unsafe { &*core::ptr::from_ref(word).cast::<Self>() }
-    }
-
-    /// Takes the lock, waiting for it.
-    #[inline]
-    pub fn lock(&self) {
-        if !self.try_lock() {
-            self.lock_slowly();
-        }
-    }
-
-    /// Takes the lock if it is free; whether it was.
-    #[inline]
-    pub fn try_lock(&self) -> bool {
-        self.word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Whether somebody holds the lock at this moment.
-    #[inline]
-    pub fn is_locked(&self) -> bool {
-        self.word.load(Ordering::Relaxed) != FREE
-    }
-
-    #[cold]
-    fn lock_slowly(&self) {
-        let mut seen = self.spin();
-        if seen == FREE {
-            match self
-                .word
-                .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-        loop {
-            // From here on we may have slept, so others may sleep too: take it as contended, which costs
-            // at most one needless wake-up.
-            if seen != CONTENDED && self.word.swap(CONTENDED, Ordering::Acquire) == FREE {
-                return;
-            }
-            // Any error (EAGAIN, EINTR) means: look again.
-            let _ = futex::wait(&self.word, Flags::PRIVATE, CONTENDED, None);
-            seen = self.spin();
-        }
-    }
-
-    /// Looks until the lock is free, others sleep on it, or patience ends. Gives back what was seen last.
-    fn spin(&self) -> u32 {
-        for _ in 0..SPINS {
-            let seen = self.word.load(Ordering::Relaxed);
-            if seen != HELD {
-                return seen;
-            }
-            core::hint::spin_loop();
-        }
-        self.word.load(Ordering::Relaxed)
-    }
-
-    /// Frees the lock, which the caller holds.
-    #[inline]
-    pub fn unlock(&self) {
-        if self.word.swap(FREE, Ordering::Release) == CONTENDED {
-            // Waking cannot fail in a way that could be repaired here.
-            let _ = futex::wake(&self.word, Flags::PRIVATE, 1);
+            word: AtomicU32::new(0),
         }
     }
 }
 
 impl Default for RawLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WaitWord {
+    /// A word with the number zero.
+    pub const fn new() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Default for WaitWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Event {
+    /// An event that is not set.
+    pub const fn new() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Default for Event {
     fn default() -> Self {
         Self::new()
     }
@@ -370,161 +306,6 @@ pub(crate) fn replace_signal_mask(mask: u64) -> u64 {
         )
     };
     before
-}
-
-/// A sequence number that threads can wait on until it moves.
-///
-/// The pattern: read [`WaitWord::current`], look at the state that the word stands for, and if it is not as
-/// wanted, [`WaitWord::wait`] with the number read. Whoever changes the state calls [`WaitWord::wake_all`]
-/// afterwards; a change between the look and the wait moves the number, so no wake-up is lost. Waking when
-/// nobody waits makes no system call.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct WaitWord {
-    /// Bit 0: somebody may sleep. The rest: the sequence number.
-    word: AtomicU32,
-}
-
-const SLEEPERS: u32 = 1;
-const STEP: u32 = 2;
-
-impl WaitWord {
-    /// A word with the number zero.
-    pub const fn new() -> Self {
-        Self {
-            word: AtomicU32::new(0),
-        }
-    }
-
-    /// The wait word that lives in `word`. Nobody may use the word for anything else.
-    #[inline]
-    pub fn of(word: &AtomicU32) -> &Self {
-        // SAFETY: Self is a transparent wrapper of the word's type.
-        unsafe { &*core::ptr::from_ref(word).cast::<Self>() }
-    }
-
-    /// The number now.
-    #[inline]
-    pub fn current(&self) -> u32 {
-        self.word.load(Ordering::Acquire) & !SLEEPERS
-    }
-
-    /// Sleeps while the number is `sequence`, at most `timeout` (`None`: for ever). Returns whether the
-    /// number has moved; `false` after the time has passed.
-    pub fn wait(&self, sequence: u32, timeout: Option<Duration>) -> bool {
-        let deadline = timeout.map(deadline_after);
-        loop {
-            let now = self.word.load(Ordering::Acquire);
-            if now & !SLEEPERS != sequence {
-                return true;
-            }
-            if now & SLEEPERS == 0
-                && self
-                    .word
-                    .compare_exchange(now, now | SLEEPERS, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_err()
-            {
-                continue;
-            }
-            if sleep_until(&self.word, now | SLEEPERS, deadline.as_ref()) {
-                return self.current() != sequence;
-            }
-        }
-    }
-
-    /// Moves the number and wakes everybody who waits.
-    #[inline]
-    pub fn wake_all(&self) {
-        let before = self
-            .word
-            .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
-                Some((word & !SLEEPERS).wrapping_add(STEP))
-            })
-            .unwrap_or_else(|word| word);
-        if before & SLEEPERS != 0 {
-            let _ = futex::wake(&self.word, Flags::PRIVATE, i32::MAX as u32);
-        }
-    }
-}
-
-/// An auto-reset event: [`Event::set`] lets one waiter through, now or later.
-///
-/// Windows: an event object with `bManualReset` false. Setting it twice before anybody waits counts once.
-#[derive(Debug, Default)]
-pub struct Event {
-    word: AtomicU32,
-}
-
-/// Not set, and nobody sleeps.
-const UNSET: u32 = 0;
-/// Set.
-const SET: u32 = 1;
-/// Not set, and somebody may sleep.
-const AWAITED: u32 = 2;
-
-impl Event {
-    /// An event that is not set.
-    pub const fn new() -> Self {
-        Self {
-            word: AtomicU32::new(UNSET),
-        }
-    }
-
-    /// Sets the event and wakes one waiter, if there is one. May be called from the fault handler; makes a
-    /// system call only if somebody may sleep.
-    #[inline]
-    pub fn set(&self) {
-        if self.word.swap(SET, Ordering::Release) == AWAITED {
-            let _ = futex::wake(&self.word, Flags::PRIVATE, 1);
-        }
-    }
-
-    /// Takes the event if it is set.
-    pub fn try_take(&self) -> bool {
-        self.word
-            .compare_exchange(SET, UNSET, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Waits until the event is set and takes it; at most `timeout` (`None`: for ever). Returns whether it
-    /// was taken.
-    pub fn wait(&self, timeout: Option<Duration>) -> bool {
-        if self.try_take() {
-            return true;
-        }
-        let deadline = timeout.map(deadline_after);
-        loop {
-            // Having slept once, we cannot know whether others still sleep: leave the word as awaited,
-            // also when taking, which costs the next `set` at most one needless wake-up.
-            if self.word.swap(AWAITED, Ordering::Acquire) == SET {
-                return true;
-            }
-            if sleep_until(&self.word, AWAITED, deadline.as_ref()) {
-                return self.word.swap(AWAITED, Ordering::Acquire) == SET;
-            }
-        }
-    }
-}
-
-/// The moment on the monotonic clock that lies `after` from now.
-pub(crate) fn deadline_after(after: Duration) -> Timespec {
-    let now = clock_gettime(ClockId::Monotonic);
-    let nanoseconds = now.tv_nsec + i64::from(after.subsec_nanos());
-    let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
-    Timespec {
-        tv_sec: now
-            .tv_sec
-            .saturating_add(seconds)
-            .saturating_add(nanoseconds / 1_000_000_000),
-        tv_nsec: nanoseconds % 1_000_000_000,
-    }
-}
-
-/// Sleeps while `word` holds `value`; returns whether the deadline has passed. An absolute deadline, so
-/// that a signal that interrupts the sleep does not lengthen it.
-fn sleep_until(word: &AtomicU32, value: u32, deadline: Option<&Timespec>) -> bool {
-    let result = futex::wait_bitset(word, Flags::PRIVATE, value, deadline, NonZeroU32::MAX);
-    result == Err(rustix::io::Errno::TIMEDOUT)
 }
 
 #[cfg(test)]

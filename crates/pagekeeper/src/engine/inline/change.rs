@@ -148,7 +148,7 @@ fn set_rights(arena: &Arena, number: ExtentNumber, part: PageRange, rights: Righ
 }
 
 /// The extent, locked, with no page of `part` busy.
-fn lock_when_idle<'arena>(
+pub(super) fn lock_when_idle<'arena>(
     arena: &'arena Arena,
     number: ExtentNumber,
     part: PageRange,
@@ -291,7 +291,7 @@ fn decommit_span(arena: &Arena, range: PageRange, blocked: &mut Option<SignalsBl
 }
 
 /// Storage outside the mapping that an entry named.
-fn forget_contents(extent: &LockedExtent<'_>, before: Entry) {
+pub(super) fn forget_contents(extent: &LockedExtent<'_>, before: Entry) {
     let set = extent.arena().set();
     match before.kind() {
         Kind::Present if before.has_copy() => set.forget_slot(before.location()),
@@ -303,45 +303,6 @@ fn forget_contents(extent: &LockedExtent<'_>, before: Entry) {
             Stored::No => {}
         },
         _ => {}
-    }
-}
-
-/// The contents are of no interest: untouched again, still committed.
-pub(crate) fn discard(arena: &Arena, range: PageRange) {
-    for (number, part) in extents_of(range) {
-        // Signals may come in between: a range may be gigabytes.
-        let _blocked = SignalsBlocked::new();
-        let extent = lock_when_idle(arena, number, part);
-        let mut frames = 0;
-        let mut present = Span::default();
-        for page in part.pages() {
-            let now = extent.entry(page).load();
-            if now.kind() == Kind::Reserved || now.pins() > 0 || now.is_locked() {
-                drop_present(&mut present);
-                continue;
-            }
-            let before = extent
-                .entry(page)
-                .update(|entry| entry.moved_to(Kind::Fill, 0));
-            if before.kind() == Kind::Present {
-                frames += 1;
-                present.include(page);
-            }
-            forget_contents(&extent, before);
-        }
-        drop_present(&mut present);
-        extent.leave_queue_if_empty();
-        drop(extent);
-        arena.set().frames().give(frames);
-    }
-}
-
-/// Drops a run of pages that are untouched by their entries now, or absent, by one call. Their extent is locked.
-fn drop_present(run: &mut Span) {
-    if let Some(pages) = core::mem::take(run).range() {
-        // SAFETY: the caller's `discard` has just marked them, and nobody is told of anything else.
-        let dropped = unsafe { drop_pages(pages) };
-        debug_assert!(dropped, "pages could not be dropped");
     }
 }
 

@@ -27,6 +27,7 @@
 //! | [`spill`] | from the pool to the page file |
 //! | [`balance`] | the background thread |
 //! | [`change`] | commit, decommit, protect, lock, trim |
+//! | [`discard`] | contents of no interest |
 //! | [`untouched`] | changes of pages that nobody touched yet, without a lock |
 //! | [`execution`] | the right to execute |
 //! | [`pin`] | pages held in memory for the kernel |
@@ -55,6 +56,7 @@ mod balance;
 mod change;
 mod clean;
 mod descriptor;
+mod discard;
 mod drop;
 mod entry;
 mod execution;
@@ -222,7 +224,7 @@ impl Engine for InlineEngine {
     }
 
     fn discard(&self, range: PageRange) {
-        self.with_arena(range, |arena| change::discard(arena, range));
+        self.with_arena(range, |arena| discard::discard(arena, range));
     }
 
     fn trim(&self, range: PageRange) {
