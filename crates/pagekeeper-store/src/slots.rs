@@ -140,12 +140,6 @@ impl SlotMap {
         self.closed.store(true, Relaxed);
     }
 
-    /// Hands out slots again. Not for the fault path.
-    pub(crate) fn reopen(&self) {
-        let _held = self.lock.lock_outside_handler();
-        self.closed.store(false, Relaxed);
-    }
-
     /// Takes up to `want` slots that lie side by side: as many as the search finds, at least one.
     /// `None` when no slot is free, or the map is closed.
     pub(crate) fn take_run(&self, want: u32) -> Option<(u32, u32)> {
@@ -194,22 +188,6 @@ impl SlotMap {
         self.used
             .store(self.used.load(Relaxed).saturating_sub(left), Relaxed);
         left
-    }
-
-    /// The first used slot from `from` on.
-    pub(crate) fn next_used(&self, from: u32) -> Option<u32> {
-        let end = self.available.load(Relaxed);
-        let mut slot = from;
-        while slot < end {
-            let word = (slot / CLUSTER) as usize;
-            let idle = bits(&self.free, word) | bits(&self.bad, word);
-            let used = !idle & (!0 << (slot % CLUSTER));
-            slot = slot / CLUSTER * CLUSTER + used.trailing_zeros();
-            if used != 0 {
-                return (slot < end).then_some(slot);
-            }
-        }
-        None
     }
 
     fn is_used(&self, slot: u32) -> bool {
@@ -440,12 +418,10 @@ mod tests {
         map.take_run(10).unwrap();
         map.close();
         assert_eq!(map.take_run(1), None);
-        assert_eq!(map.next_used(0), Some(0));
         assert_eq!(map.give_back(0, 9), 9);
-        assert_eq!(map.next_used(0), Some(9));
-        assert_eq!(map.next_used(10), None);
-        map.reopen();
-        assert!(map.take_run(1).is_some());
+        assert_eq!(map.counts().used, 1);
+        assert!(map.is_used(9) && !map.is_used(0));
+        assert_eq!(map.take_run(1), None);
     }
 
     /// Random runs taken and given back, against a set.
@@ -481,7 +457,7 @@ mod tests {
                 }
                 assert_eq!(map.counts().used as usize, used.len());
                 let from = rng.below(u64::from(slots)) as u32;
-                assert_eq!(map.next_used(from), used.range(from..).next().copied());
+                assert_eq!(map.is_used(from), used.contains(&from));
             }
         }
     }

@@ -190,6 +190,68 @@ fn a_page_file_that_is_needed_stays() {
     }
 }
 
+/// Two at once for the same file, beside one that adds it again and again: each says so or is done, and no byte is lost.
+#[test]
+fn two_take_the_same_file_away() {
+    if !inline_works() {
+        return;
+    }
+    let (one, two) = (folder(), folder());
+    let places = [one.path(), two.path()];
+    let space = space(
+        EngineKind::Inline,
+        ByteCount::mib(1),
+        &places,
+        ByteCount::mib(32),
+    );
+    let reservation = committed(&space, DATA);
+    fill(&reservation, 1);
+    for round in 0..6 {
+        let number = space.page_files()[0].number;
+        let retire = || space.retire_page_file(number);
+        let results = std::thread::scope(|scope| {
+            let other = scope.spawn(retire);
+            [retire(), other.join().expect("no panic")]
+        });
+        assert!(results.iter().any(|result| result.is_ok()), "{results:?}");
+        for result in results.into_iter().flatten() {
+            assert_eq!(result, PageCount::ZERO);
+        }
+        assert_eq!(space.page_files().len(), 1);
+        check(&reservation, 1);
+        let place = if round % 2 == 0 { &one } else { &two };
+        space.add_page_file(place.path()).expect("room");
+    }
+}
+
+/// Second copies of what is in RAM give way: the data itself fits into the other file just so.
+#[test]
+fn copies_do_not_keep_a_page_file() {
+    if !inline_works() {
+        return;
+    }
+    let (one, two) = (folder(), folder());
+    let places = [one.path(), two.path()];
+    let ram = ByteCount::mib(4);
+    let space = space(EngineKind::Inline, ram, &places, ByteCount::mib(12));
+    let size = ByteCount::kib(4 * (PAGES as u64 + 512));
+    let reservation = space.reserve(size).committed().build().expect("room");
+    let pages = PAGES + 512;
+    for page in 0..pages {
+        write_page(&reservation, page, 1);
+    }
+    for _ in 0..3 {
+        // Pages that come in unchanged keep their slots.
+        for page in 0..pages {
+            check_page(&reservation, page, 1);
+        }
+    }
+    assert_eq!(space.retire_page_file(0).expect("room"), PageCount::ZERO);
+    for page in 0..pages {
+        check_page(&reservation, page, 1);
+    }
+}
+
 /// Every engine that pages: what was refused for want of room succeeds with one more file.
 #[test]
 fn a_page_file_is_added_when_there_is_no_room() {

@@ -29,6 +29,7 @@ mod transfer;
 
 pub use disk::{Opened, Opener, open_disk};
 pub use error::PageFileError;
+pub use retire::Retiring;
 pub use set::{PageFileUsage, PageFiles, Placement};
 pub use settings::{DirectIoChoice, IoChoice, PageFileSettings, Places};
 pub use transfer::{READ_PAGES_MAX, ReadError, ReadOutcome, SlotRead, WriteError};

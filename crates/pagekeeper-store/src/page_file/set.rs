@@ -341,15 +341,6 @@ impl PageFiles {
             .map_or(0, |cell| cell.start.load(Relaxed))
     }
 
-    /// Slot number `local` of a file, as the space counts.
-    pub(super) fn slot_of(&self, id: PageFileId, local: u32) -> Slot {
-        let start = self
-            .cells
-            .get(id.index())
-            .map_or(0, |cell| cell.start.load(Relaxed));
-        Slot::from_bits(start.wrapping_add(local))
-    }
-
     /// Calls `use_it` with the file of a slot and the slot's number in it.
     #[inline]
     pub(super) fn with_file_of<R>(

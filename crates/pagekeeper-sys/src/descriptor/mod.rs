@@ -29,7 +29,7 @@ pub(crate) use vacate::InUse;
 pub use vacate::vacate;
 
 use core::sync::atomic::{AtomicI32, Ordering};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general::{
     __NR_close, __NR_fcntl, __NR_fstat, __NR_kcmp, F_DUPFD_CLOEXEC, stat,
@@ -229,6 +229,13 @@ impl KeptDescriptor {
             Err(Errno::BADF) => false,
             Err(_) => true,
         }
+    }
+}
+
+/// The number that it has at that moment, as with [`KeptDescriptor::number`].
+impl AsFd for KeptDescriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 

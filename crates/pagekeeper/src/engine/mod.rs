@@ -130,6 +130,17 @@ pub(crate) enum Peeked {
     Unreadable,
 }
 
+/// How far pages have left a page file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vacated {
+    /// All of the range has been gone through.
+    All,
+    /// Up to this page: several before it could not be read, and took their time.
+    Unreadable(PageNumber),
+    /// Up to this page: the other files did not take it.
+    Refused(PageNumber),
+}
+
 /// What every engine does. See the module text for who holds which lock.
 pub(crate) trait Engine: Send + Sync {
     /// Which one it is.
@@ -192,10 +203,12 @@ pub(crate) trait Engine: Send + Sync {
     }
 
     /// Committed pages of `range` that lie in this page file of the space go to others, as far as they can.
-    fn leave_page_file(&self, _range: PageRange, _file: PageFileId) {}
+    fn leave_page_file(&self, _range: PageRange, _file: PageFileId) -> Vacated {
+        Vacated::All
+    }
 
-    /// What is on its way to the page files arrives there, as far as it can.
-    fn store_staged(&self) {}
+    /// What is on its way to the page files arrives there, as far as it can; what stands by and is stored in this one goes there.
+    fn store_staged(&self, _file: PageFileId) {}
 
     /// Where each page of `range` is, in runs, upwards. The answer may be out of date at once.
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence));

@@ -20,6 +20,7 @@
 //! | [`observe`] | what the monitor asks |
 //! | [`foreign_change`] | protecting and locking what others made |
 //! | [`ledger`] | engines, their budgets, what is promised of the page files |
+//! | [`retire`] | a page file is taken away |
 //! | [`shares`] | how engines share one budget |
 //! | [`fork_copy`], [`fork_contents`] | true copies for a forked child |
 //! | [`watch`] | the thread that follows the control group and tells of low memory |
@@ -45,6 +46,7 @@ mod placeholder;
 mod query;
 mod reset;
 mod resident;
+mod retire;
 mod shares;
 mod status;
 mod views;

@@ -75,32 +75,26 @@ fn a_file_is_emptied_and_taken_away_while_running() {
     let pages = pages(&mut rng, 300);
     let mut slots = store(&files, &pages).unwrap();
     let id = PageFileId(0);
-    assert_eq!(files.retire(id), Ok(PageCount::new(300)));
-    assert_eq!(
-        files.finish_retiring(id),
-        Ok(false),
-        "pages are still in it"
-    );
+    let retiring = files.retire(id, PageCount::new(500)).unwrap();
+    assert_eq!(files.used_in(&retiring), PageCount::new(300));
+    assert!(!files.finish_retiring(&retiring), "pages are still in it");
     assert!(
         files.usable() >= PageCount::new(500),
         "the other file has grown"
     );
     // What was stored stays readable until it is moved.
-    let mut next = None;
-    let mut moved = 0;
-    while let Some(slot) = files.next_used(id, next) {
-        let index = slots.iter().position(|&other| other == slot).unwrap();
-        let bytes = load(&files, slot).unwrap();
-        assert!(bytes == *pages[index].bytes());
-        slots[index] = store(&files, &pages[index..=index]).unwrap()[0];
-        assert_ne!(files.placement(slots[index]).unwrap().file, id);
-        files.give_back(slot);
-        next = Some(slot.plus(1));
-        moved += 1;
+    for (page, slot) in pages.iter().zip(&mut slots) {
+        assert!(files.is_in(*slot, id) && !files.stays(*slot));
+        assert!(load(&files, *slot).unwrap() == *page.bytes());
+        let moved = store(&files, core::slice::from_ref(page)).unwrap()[0];
+        assert!(!files.is_in(moved, id) && files.stays(moved));
+        files.give_back(*slot);
+        *slot = moved;
     }
-    assert_eq!(moved, 300);
-    assert_eq!(files.finish_retiring(id), Ok(true));
-    assert_eq!(files.finish_retiring(id), Err(PageFileError::NotThere(id)));
+    assert!(files.finish_retiring(&retiring));
+    assert!(files.finish_retiring(&retiring), "it is gone");
+    let gone = files.retire(id, PageCount::ZERO).unwrap_err();
+    assert_eq!(gone, PageFileError::NotThere(id));
     assert_eq!(files.usage().len(), 1);
     for (page, &slot) in pages.iter().zip(&slots) {
         assert!(load(&files, slot).unwrap() == *page.bytes());
@@ -109,6 +103,10 @@ fn a_file_is_emptied_and_taken_away_while_running() {
     assert_eq!(files.add_file(one.path()), Ok(id));
     assert_eq!(files.usage()[1].id, id);
     assert!(load(&files, Slot::from_bits(0)).is_err());
+    // Which is not the one that was taken away.
+    assert_eq!(files.used_in(&retiring), PageCount::ZERO);
+    assert!(files.finish_retiring(&retiring));
+    assert_eq!(files.usage().len(), 2);
 }
 
 #[test]
@@ -116,17 +114,19 @@ fn a_file_whose_pages_would_not_fit_elsewhere_stays() {
     let (one, two) = (folder(), folder());
     let files = PageFiles::open(settings(&[one.path(), two.path()], 2)).unwrap();
     files.set_promised(PageCount::new(700)).unwrap();
-    let refused = files.retire(PageFileId(0)).unwrap_err();
+    let refused = files
+        .retire(PageFileId(0), PageCount::new(700))
+        .unwrap_err();
     println!("{refused}");
     assert!(matches!(refused, PageFileError::MaximumReached { .. }));
     assert!(!files.usage()[0].retiring);
     assert!(files.take_run(1).is_some());
-    files.set_promised(PageCount::new(500)).unwrap();
-    files.retire(PageFileId(0)).unwrap();
+    files.retire(PageFileId(0), PageCount::new(500)).unwrap();
     assert!(files.usage()[0].retiring);
-    files.keep(PageFileId(0)).unwrap();
-    let slot = files.take_run(1).unwrap().first;
-    assert_eq!(files.placement(slot).unwrap().file, PageFileId(0));
+    // Asked again, it does not matter what the others could hold.
+    files.retire(PageFileId(0), PageCount::new(700)).unwrap();
+    assert!(files.usage()[0].retiring);
+    assert_eq!(files.maximum(), PageCount::new(512));
 }
 
 #[test]
@@ -148,11 +148,11 @@ fn a_file_is_not_closed_under_a_reader() {
                     }
                 }
             });
-            files.retire(id).unwrap();
+            let retiring = files.retire(id, PageCount::new(200)).unwrap();
             for &slot in &slots {
                 files.give_back(slot);
             }
-            assert_eq!(files.finish_retiring(id), Ok(true));
+            assert!(files.finish_retiring(&retiring));
         });
         let place = if round % 2 == 0 {
             one.path()

@@ -171,9 +171,9 @@ impl ReadingAhead {
         })
     }
 
-    /// A run of a stream that will be wanted soon; `wanted_now` is the one that the caller is about to take. Whether
-    /// somebody has to start the thread. For the fault path.
-    pub(crate) fn order(&self, slot: u32, count: u64, wanted_now: u32) -> bool {
+    /// A run of a stream that will be wanted soon; `wanted_now` is the one that the caller is about to take, `distance` says how
+    /// many runs lie between. Whether somebody has to start the threads. For the fault path.
+    pub(crate) fn order(&self, slot: u32, count: u64, wanted_now: u32, distance: u64) -> bool {
         let words = || self.buffers.iter().map(|buffer| (buffer, buffer.load()));
         let has_it = |word: Word| word.state != State::Empty && word.slot == slot;
         let is_worth_it = (RUN_MIN..=EXTENT_PAGES).contains(&count);
@@ -182,7 +182,7 @@ impl ReadingAhead {
         }
         // What nobody took while so many others were ordered belongs to a stream that has ended: another one's next run is not
         // thrown away, or two streams would read everything twice.
-        let now = self.orders.fetch_add(1, Ordering::Relaxed);
+        let now = self.orders.load(Ordering::Relaxed);
         let is_old = |buffer: &Buffer, word: Word| {
             let age = now.saturating_sub(buffer.order.load(Ordering::Relaxed));
             word.state == State::Ready && word.slot != wanted_now && age >= OLD
@@ -198,8 +198,12 @@ impl ReadingAhead {
         if let Some((buffer, word)) = free
             && buffer.change(word, order)
         {
-            buffer.order.store(now, Ordering::Relaxed);
+            let number = self.orders.fetch_add(1, Ordering::Relaxed);
+            buffer.order.store(number, Ordering::Relaxed);
             self.ordered.set();
+        } else if distance == 0 {
+            // Only who has not even the next run waits for others to grow old: a stream that has it has its share.
+            self.orders.fetch_add(1, Ordering::Relaxed);
         }
         !self.is_settled.load(Ordering::Relaxed)
     }
@@ -351,6 +355,7 @@ fn run(set: &Weak<WorkingSet>) {
     let mut is_at_rest = false;
     while let Some(set) = set.upgrade() {
         let nap = (!is_at_rest).then_some(NAP);
+        let before = set.ahead().orders.load(Ordering::Relaxed);
         let is_ordered = set.ahead().ordered.wait(nap);
         if set.stop.load(Ordering::Acquire) {
             set.ahead().ordered.set();
@@ -359,7 +364,8 @@ fn run(set: &Weak<WorkingSet>) {
         if is_ordered {
             set.ahead().work_off(&set);
             is_at_rest = false;
-        } else {
+        } else if set.ahead().orders.load(Ordering::Relaxed) == before {
+            // Nor had another thread anything to do.
             is_at_rest = set.ahead().rest();
         }
     }
@@ -401,14 +407,14 @@ mod tests {
     #[test]
     fn a_run_is_ordered_once_and_short_ones_never() {
         let ahead = ReadingAhead::new().unwrap();
-        ahead.order(500, RUN_MIN - 1, 0);
-        ahead.order(500, EXTENT_PAGES + 1, 0);
+        ahead.order(500, RUN_MIN - 1, 0, 0);
+        ahead.order(500, EXTENT_PAGES + 1, 0, 0);
         assert!(ahead.buffers.iter().all(|b| b.load() == Word::EMPTY));
-        assert!(ahead.order(500, 64, 0), "there is no thread yet");
-        ahead.order(500, 64, 0);
+        assert!(ahead.order(500, 64, 0, 0), "there is no thread yet");
+        ahead.order(500, 64, 0, 0);
         assert_eq!(ahead.buffers[1].load(), Word::EMPTY);
         for more in 1..=BUFFERS as u32 {
-            ahead.order(500 + 100 * more, 64, 0);
+            ahead.order(500 + 100 * more, 64, 0, 0);
         }
         let slots = ahead.buffers.each_ref().map(|buffer| buffer.load().slot);
         let wanted = core::array::from_fn(|place| 500 + 100 * place as u32);
@@ -423,14 +429,14 @@ mod tests {
             ready(&ahead, place, 200);
         }
         for _ in 0..OLD {
-            ahead.order(300, 64, 100);
+            ahead.order(300, 64, 100, 0);
             assert_eq!(
                 ahead.buffers[1].load().slot,
                 200,
                 "another stream's next run"
             );
         }
-        ahead.order(300, 64, 100);
+        ahead.order(300, 64, 100, 0);
         assert_eq!(ahead.buffers[0].load().slot, 100);
         assert_eq!(ahead.buffers[1].load().state, State::Ordered);
         let run = ahead.take(100, 64).expect("it is there");
@@ -441,10 +447,47 @@ mod tests {
         assert!(ahead.take(100, 64).is_none());
     }
 
+    /// Two streams by turns: what was read for one is still there when it comes to it.
+    #[test]
+    fn two_streams_leave_each_other_what_was_read_for_them() {
+        let ahead = ReadingAhead::new().unwrap();
+        let read_all = || {
+            for buffer in &ahead.buffers {
+                let word = buffer.load();
+                if word.state == State::Ordered {
+                    assert!(buffer.change(word, word.with(State::Ready)));
+                }
+            }
+        };
+        let is_there = |slot| {
+            ahead
+                .buffers
+                .iter()
+                .any(|buffer| buffer.load().slot == slot)
+        };
+        let mut ordered = std::collections::HashSet::new();
+        for step in 0..200_u32 {
+            for stream in [0, 1_000_000] {
+                let now = stream + step * 64;
+                drop(ahead.take(now, 64));
+                let runs = (now + 64..).step_by(64).take(BUFFERS - 1);
+                for (distance, slot) in (0..).zip(runs) {
+                    let was_there = is_there(slot);
+                    ahead.order(slot, 64, now, distance);
+                    if is_there(slot) && !was_there {
+                        assert!(ordered.insert(slot), "slot {slot} is read twice");
+                    }
+                }
+                read_all();
+            }
+        }
+        assert!(ordered.len() > 300, "{}", ordered.len());
+    }
+
     #[test]
     fn a_run_that_nobody_has_begun_or_that_is_too_short_is_not_waited_for() {
         let ahead = ReadingAhead::new().unwrap();
-        ahead.order(500, 32, 0);
+        ahead.order(500, 32, 0, 0);
         assert!(ahead.take(500, 33).is_none());
         assert_eq!(ahead.buffers[0].load().state, State::Ordered);
         assert!(ahead.take(500, 32).is_none());

@@ -93,7 +93,13 @@ impl WorkingSet {
         owner: PageNumber,
         area: &mut WorkArea,
     ) -> Stored {
-        let packed = match codec::compress(page, &mut area.codec) {
+        let found = if self.outlook().is_worth_a_try() {
+            codec::compress(page, &mut area.codec)
+        } else {
+            codec::same_filled(page).map_or(Compressed::Incompressible, Compressed::Same)
+        };
+        self.outlook().note(found != Compressed::Incompressible);
+        let packed = match found {
             Compressed::Same(word) => match repeat::half(word) {
                 Some(word) => return Stored::At(Kind::Fill, word),
                 None => self
@@ -172,7 +178,7 @@ impl WorkingSet {
 
     /// Slots of the page file are short: gives up those that only spare a second write of a page that is in memory.
     /// Whether any was given up.
-    fn drop_copies(&self) -> bool {
+    pub(super) fn drop_copies(&self) -> bool {
         let reading = Reading::begin();
         let mut dropped = 0;
         let mut from = Some(0);

@@ -57,7 +57,7 @@ pub(crate) enum Answer {
 const STREAM_RUN: u64 = 32;
 /// Runs that are ordered behind it, at most.
 const RUNS_AHEAD: u64 = READ_AHEAD_BUFFERS as u64 - 1;
-/// And at most this part of the budget.
+/// And at most this part of the budget, or one.
 const AHEAD_SHARE: u64 = 32;
 
 /// How often a fault looks at a changing page before it lets the program try again.
@@ -351,8 +351,8 @@ fn read(
             if !keeps {
                 set.forget_slot(own);
             }
-        } else if place == 0 && good == 0 && outcome.error().is_none() {
-            // Other bytes than were written: they will not get better. (Where the disk failed, it may work next time.)
+        } else if place == 0 && outcome.is_damaged(0) {
+            // (Where the disk failed, it may work next time.)
             extent
                 .entry(page)
                 .update(|entry| entry.moved_to(Kind::Lost, 0));
@@ -369,7 +369,8 @@ fn read(
     }
     extent.wake_waiters();
     if good == 0 {
-        return Outcome::answer(Answer::Lost(outcome.error()));
+        let errno = outcome.error().filter(|_| !outcome.is_damaged(0));
+        return Outcome::answer(Answer::Lost(errno));
     }
     Outcome {
         read_disk: true,
@@ -382,7 +383,7 @@ fn order_next(arena: &Arena, next: PageNumber, now: u32) {
     let set = arena.set();
     let mut next = next;
     let runs = set.frames().limit().get() / AHEAD_SHARE / EXTENT_PAGES;
-    for _ in 0..runs.clamp(1, RUNS_AHEAD) {
+    for distance in 0..runs.clamp(1, RUNS_AHEAD) {
         if !arena.range().contains(next) {
             return;
         }
@@ -391,7 +392,7 @@ fn order_next(arena: &Arena, next: PageNumber, now: u32) {
             return;
         }
         let count = run_length(arena, next, entry, EXTENT_PAGES);
-        if set.ahead().order(entry.location(), count, now) {
+        if set.ahead().order(entry.location(), count, now, distance) {
             set.wake_balancer.set();
         }
         next = next.plus(PageCount::new(count));

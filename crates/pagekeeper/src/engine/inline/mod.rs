@@ -24,6 +24,7 @@
 //! | [`in_place`] | the short way out of scattered pages |
 //! | [`staging`] | modified and standby lists |
 //! | [`storage`] | what is asked of the page files and the pool |
+//! | [`outlook`] | whether packing a page is worth a try |
 //! | [`spill`] | from the pool to the page file |
 //! | [`balance`] | the background thread |
 //! | [`change`] | commit, decommit, protect, lock, trim |
@@ -45,7 +46,7 @@ use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use self::arena::Arena;
 use self::working_set::{MINIMUM_RAM, Shape, WorkingSet};
-use super::{Change, Engine, EngineBudget, EngineKind, Peeked, ReadMapping, Residence};
+use super::{Change, Engine, EngineBudget, EngineKind, Peeked, ReadMapping, Residence, Vacated};
 use crate::error::EngineError;
 use crate::registry::{self, Reading, Registered};
 use crate::statistics::EngineStatistics;
@@ -68,6 +69,7 @@ pub(crate) mod handler;
 mod huge;
 mod in_place;
 mod out;
+mod outlook;
 mod patience;
 mod peek;
 pub(crate) mod pin;
@@ -231,12 +233,13 @@ impl Engine for InlineEngine {
         self.with_arena(range, |arena| change::trim(arena, range));
     }
 
-    fn leave_page_file(&self, range: PageRange, file: PageFileId) {
-        self.with_arena(range, |arena| vacate::leave(arena, range, file));
+    fn leave_page_file(&self, range: PageRange, file: PageFileId) -> Vacated {
+        self.with_arena(range, |arena| vacate::leave(arena, range, file))
+            .unwrap_or(Vacated::All)
     }
 
-    fn store_staged(&self) {
-        vacate::store_staged(&self.set);
+    fn store_staged(&self, file: PageFileId) {
+        vacate::store_staged(&self.set, file);
     }
 
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {

@@ -369,7 +369,7 @@ impl WorkingSet {
     }
 
     /// Gives the frames of one owned, clean slot back.
-    fn recycle(&self, slot: SlotNumber) {
+    pub(super) fn recycle(&self, slot: SlotNumber) {
         if self.leave(slot) {
             let frames = self.staging().empty_all(&[Some(slot)]);
             self.frames().give(frames);

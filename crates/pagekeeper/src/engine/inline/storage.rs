@@ -18,12 +18,19 @@ use super::working_set::WorkingSet;
 pub(crate) struct ReadOutcome {
     /// One bit a page that is not good.
     bad: u64,
+    /// And of these, one each that came back with other bytes than were written.
+    damaged: u64,
     errno: Option<NonZeroI32>,
 }
 
 impl ReadOutcome {
     pub(crate) const fn is_good(self, place: usize) -> bool {
         self.bad & (1 << (place & 63)) == 0
+    }
+
+    /// Whether the page came back, with other bytes than were written: they will not get better.
+    pub(crate) const fn is_damaged(self, place: usize) -> bool {
+        self.damaged & (1 << (place & 63)) != 0
     }
 
     /// The disk's error number, if it had one; none where it returned other bytes than were written.
@@ -44,8 +51,11 @@ impl WorkingSet {
         for place in 0..count {
             if let Err(error) = result.page(place) {
                 outcome.bad |= 1 << (place & 63);
-                if let ReadError::Io(errno) = error {
-                    outcome.errno = NonZeroI32::new(errno.raw_os_error());
+                match error {
+                    ReadError::Io(errno) => {
+                        outcome.errno = NonZeroI32::new(errno.raw_os_error());
+                    }
+                    ReadError::Damaged => outcome.damaged |= 1 << (place & 63),
                 }
             }
         }

@@ -12,19 +12,21 @@ use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use super::arena::Arena;
 use super::entry::{Entry, Kind};
-use super::extent::{ExtentNumber, LockedExtent, extents_of};
-use super::staging::List;
+use super::extent::{EXTENT_PAGES, ExtentNumber, LockedExtent, extents_of};
+use super::staging::{List, Stored};
+use super::storage::ReadOutcome;
 use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
+use crate::engine::Vacated;
 
-/// How many runs of slots may refuse a write before the pages stay where they are.
+/// How many runs of slots may refuse a write before the pages stay where they are. Each refusal withdraws the run's slots.
 const WRITE_TRIES: usize = 3;
-/// How many pages of an extent the disk may refuse to read, one behind the other, until the next extent is tried: each
-/// may take as long as the disk waits.
+/// How many pages the disk may refuse to read before the caller is asked whether to go on: each may take as long as the disk
+/// waits, and the space is locked meanwhile.
 const READ_FAILURES: usize = 8;
 
 /// Pages of `range` leave the file, those that can.
-pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) {
+pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) -> Vacated {
     let set = arena.set();
     let is_in = |slot: u32| set.files().is_in(Slot::from_bits(slot), file);
     let concerns = |entry: Entry| match entry.kind() {
@@ -32,6 +34,7 @@ pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) {
         Kind::Present => entry.has_copy() && is_in(entry.location()),
         _ => false,
     };
+    let mut failures = 0;
     for (number, part) in extents_of(range) {
         if !part.pages().any(|page| concerns(arena.entry(page).load())) {
             continue;
@@ -43,34 +46,50 @@ pub(crate) fn leave(arena: &Arena, range: PageRange, file: PageFileId) {
         set.forget_copies(&extent, part, is_in);
         drop(extent);
         let mut rest = part;
-        let mut failures = 0;
-        while !rest.is_empty() && failures < READ_FAILURES {
+        while !rest.is_empty() {
             let extent = arena.lock_extent(number);
             let Some(run) = claim(&extent, rest, &is_in) else {
                 break;
             };
             let slot = extent.entry(run.start()).load().location();
             drop(extent);
-            let done = relocate(arena, number, run, slot, &mut area);
-            failures = if done == run.count() { 0 } else { failures + 1 };
-            rest = PageRange::between(run.start().plus(done), rest.end());
+            let relocated = relocate(arena, number, run, slot, &mut area);
+            let end = run.start().plus(relocated.done);
+            if relocated.is_refused {
+                return Vacated::Refused(end);
+            }
+            rest = PageRange::between(end, rest.end());
+            failures += usize::from(relocated.is_unreadable);
+            if failures == READ_FAILURES {
+                return Vacated::Unreadable(end);
+            }
         }
     }
+    Vacated::All
 }
 
-/// Stores what is staged, and lets it go to where it is stored.
-pub(crate) fn store_staged(set: &WorkingSet) {
-    let _blocked = SignalsBlocked::new();
-    let mut area = set.areas().take();
-    for _ in 0..set.staging().count(List::Modified) {
-        let Some(slot) = set.staging().take(List::Modified) else {
+/// Stores what is staged, and lets what is stored in the file go there.
+pub(crate) fn store_staged(set: &WorkingSet, file: PageFileId) {
+    let staging = set.staging();
+    for _ in 0..staging.count(List::Modified) {
+        let _blocked = SignalsBlocked::new();
+        let Some(slot) = staging.take(List::Modified) else {
             break;
         };
-        set.clean_and(slot, &mut area, false);
+        set.clean_and(slot, &mut set.areas().take(), false);
     }
-    for _ in 0..set.staging().count(List::Standby) {
-        if !set.recycle_standby(1) {
+    for _ in 0..staging.count(List::Standby) {
+        let _blocked = SignalsBlocked::new();
+        let Some(slot) = staging.take(List::Standby) else {
             break;
+        };
+        let lies_there = |place| match staging.stored(slot.frame(place)) {
+            Stored::At(Kind::File, slot) => set.files().is_in(Slot::from_bits(slot), file),
+            _ => false,
+        };
+        match (0..EXTENT_PAGES).any(lies_there) {
+            true => set.recycle(slot),
+            false => staging.put(List::Standby, slot),
         }
     }
 }
@@ -101,77 +120,98 @@ fn claim(
     Some(run)
 }
 
-/// Copies the busy pages of a run, from `slot` up, to slots of other files; none is busy afterwards. How many from the first on
-/// are done with: all, or up to and with one that the disk refused to read.
+/// What became of a run.
+struct Relocated {
+    /// Pages from its first on that are done with; the rest is asked for anew.
+    done: PageCount,
+    /// The last of these could not be read and stays.
+    is_unreadable: bool,
+    /// The other files did not take the page behind them.
+    is_refused: bool,
+}
+
+/// Copies the busy pages of a run, from `slot` up, to slots of other files; none is busy afterwards.
 fn relocate(
     arena: &Arena,
     number: ExtentNumber,
     run: PageRange,
     slot: u32,
     area: &mut WorkArea,
-) -> PageCount {
+) -> Relocated {
     let set = arena.set();
     let count = run.count().as_usize();
     let read = set.read_slots(slot, area.bounce_mut(count));
     let pages = area.bounce_mut(count).as_chunks::<PAGE_SIZE>().0;
+    let page_at = |place: usize| run.start().plus(PageCount::new(place as u64));
     let mut done = 0;
-    while done < count {
-        let good = (done..count)
-            .take_while(|&place| read.is_good(place))
-            .count();
-        let written = match good {
-            0 => None,
-            _ => store(set, &pages[done..done + good]),
-        };
-        let moved = written.map_or(0, |(_, moved)| moved);
+    while done < count && (read.is_good(done) || read.is_damaged(done)) {
+        let good = good_pages(read, done, count);
+        let written = store(set, &pages[done..done + good]);
         let extent = arena.lock_extent(number);
-        let old = |place: usize| slot.wrapping_add(place as u32);
-        for place in 0..moved {
-            let new = written.map_or(0, |(first, _)| first.plus(place as u32).bits());
-            extent
-                .entry(page_of(run, done + place))
-                .update(|entry| entry.moved_to(Kind::File, new));
-            set.forget_slot(old(done + place));
-        }
-        done += moved;
-        let is_damaged = done < count && !read.is_good(done) && read.error().is_none();
-        if is_damaged {
-            // Other bytes than were written: they will not get better.
-            extent
-                .entry(page_of(run, done))
-                .update(|entry| entry.moved_to(Kind::Lost, 0));
-            set.forget_slot(old(done));
-            set.counters().lost.add(1);
+        if good == 0 {
+            give_up(set, &extent, page_at(done), slot.wrapping_add(done as u32));
             done += 1;
         }
-        let goes_on = moved > 0 || is_damaged;
-        if !goes_on {
-            // Refused by one disk or the other: it stays, and what lies behind it is asked for anew.
-            for place in done..count {
-                extent.entry(page_of(run, place)).update(Entry::not_busy);
-            }
+        let (first, moved) = written.unwrap_or((Slot::from_bits(0), 0));
+        for place in 0..moved {
+            extent
+                .entry(page_at(done + place))
+                .update(|entry| entry.moved_to(Kind::File, first.plus(place as u32).bits()));
+            set.forget_slot(slot.wrapping_add((done + place) as u32));
         }
+        done += moved;
         extent.wake_waiters();
-        if !goes_on {
-            return PageCount::new(done as u64 + 1);
+        if good > 0 && moved == 0 {
+            break;
         }
     }
-    run.count()
+    let is_refused = done < count && read.is_good(done);
+    let is_unreadable = done < count && !is_refused;
+    let extent = arena.lock_extent(number);
+    for place in done..count {
+        extent.entry(page_at(place)).update(Entry::not_busy);
+    }
+    extent.wake_waiters();
+    Relocated {
+        done: PageCount::new(done as u64 + u64::from(is_unreadable)),
+        is_unreadable,
+        is_refused,
+    }
 }
 
-fn page_of(run: PageRange, place: usize) -> PageNumber {
-    run.start().plus(PageCount::new(place as u64))
+/// How many pages from `first` on came back as they were written.
+fn good_pages(read: ReadOutcome, first: usize, count: usize) -> usize {
+    (first..count)
+        .take_while(|&place| read.is_good(place))
+        .count()
+}
+
+/// A busy page whose slot returned other bytes than were written: they will not get better.
+fn give_up(set: &WorkingSet, extent: &LockedExtent<'_>, page: PageNumber, slot: u32) {
+    extent
+        .entry(page)
+        .update(|entry| entry.moved_to(Kind::Lost, 0));
+    set.forget_slot(slot);
+    set.counters().lost.add(1);
 }
 
 /// Writes the first of `pages` to slots side by side: the first of these, and how many. `None` when no slot takes them.
 fn store(set: &WorkingSet, pages: &[Page]) -> Option<(Slot, usize)> {
-    for _ in 0..WRITE_TRIES {
-        let run = set.take_slots(pages.len() as u32)?;
+    let mut tries = 0;
+    while tries < WRITE_TRIES && !pages.is_empty() {
+        let Some(run) = set.take_slots(pages.len() as u32) else {
+            // Second copies of what is in memory make room, as everywhere.
+            match set.drop_copies() {
+                true => continue,
+                false => return None,
+            }
+        };
         let count = run.count as usize;
         if set.write_slots(run, pages.iter().take(count)).is_ok() {
             set.clear_write_error();
             return Some((run.first, count));
         }
+        tries += 1;
     }
     None
 }

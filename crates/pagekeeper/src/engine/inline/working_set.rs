@@ -28,6 +28,7 @@ use super::balance;
 use super::extent::{EXTENT_PAGES, ExtentName};
 use super::frames::Frames;
 use super::in_place::Yield;
+use super::outlook::Outlook;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
 use crate::error::EngineError;
@@ -103,6 +104,7 @@ pub(crate) struct WorkingSet {
     zeros: Mapping,
     counters: Counters,
     yield_in_place: Yield,
+    outlook: Outlook,
     ahead: ReadingAhead,
     /// Pages committed in the set's arenas: when they all fit the budget, huge pages waste nothing.
     committed: AtomicU64,
@@ -152,6 +154,7 @@ impl WorkingSet {
             zeros,
             counters: Counters::default(),
             yield_in_place: Yield::new(),
+            outlook: Outlook::default(),
             ahead: ReadingAhead::new()?,
             committed: AtomicU64::new(0),
             locked: AtomicI64::new(0),
@@ -206,6 +209,11 @@ impl WorkingSet {
     /// Whether packing pages where they are pays.
     pub(super) fn yield_in_place(&self) -> &Yield {
         &self.yield_in_place
+    }
+
+    /// Whether packing a page is worth a try.
+    pub(super) fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
     /// 64 pages of zeros.

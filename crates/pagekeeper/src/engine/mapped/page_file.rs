@@ -84,8 +84,10 @@ impl PageFile {
 
     /// Allocates space for good. Asks `RLIMIT_FSIZE` first, so no SIGXFSZ comes.
     pub(super) fn allocate(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        self.descriptor()?;
         let Allocated { error, .. } = file::allocate(
-            self.descriptor()?,
+            // Not the number that it has now: the program may ask for that one before the file has grown.
+            &self.descriptor,
             offset,
             length,
             length,

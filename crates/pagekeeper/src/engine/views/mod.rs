@@ -105,6 +105,11 @@ impl ViewEngine {
         }
     }
 
+    /// Where the file of copied pages is to lie, if there is none yet.
+    pub(crate) fn place_copies(&self, place: Option<PathBuf>) {
+        self.core.book().slots.place(place);
+    }
+
     /// Maps a part of a file at a free place of an arena. `offset` counts from the file's first byte.
     pub(crate) fn map(
         &self,
@@ -291,6 +296,14 @@ impl Engine for ViewEngine {
 
     fn trim(&self, range: PageRange) {
         self.core.trim_range(range);
+    }
+
+    fn pages_in_retired(&self, place: &Path) -> PageCount {
+        let book = self.core.book();
+        match book.slots.is_in(place) {
+            true => book.slots.used(),
+            false => PageCount::ZERO,
+        }
     }
 
     fn residence(&self, range: PageRange, visit: &mut dyn FnMut(PageRange, Residence)) {

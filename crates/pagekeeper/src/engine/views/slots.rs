@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::{self, AllocateHow};
@@ -63,6 +63,18 @@ impl Slots {
         PageCount::new(self.used)
     }
 
+    /// Where the file is to lie, if there is none yet.
+    pub(super) fn place(&mut self, place: Option<PathBuf>) {
+        if self.file.is_none() {
+            self.place = place;
+        }
+    }
+
+    /// Whether there is a file, and in this place.
+    pub(super) fn is_in(&self, place: &Path) -> bool {
+        self.file.is_some() && self.place.as_deref() == Some(place)
+    }
+
     /// The file.
     fn file(&self) -> Result<BorrowedFd<'_>, Errno> {
         self.file.as_ref().ok_or(Errno::BADF)?.descriptor()
@@ -113,7 +125,7 @@ impl Slots {
     }
 
     fn create(&self) -> Result<Source, EngineError> {
-        let place = self.place.as_deref().unwrap_or(std::path::Path::new("/"));
+        let place = self.place.as_deref().unwrap_or(Path::new("/"));
         let descriptor = super::create_in(place, self.allow_ram_disk)?;
         Source::of_own_file(descriptor).map_err(super::kernel::named("fstat"))
     }

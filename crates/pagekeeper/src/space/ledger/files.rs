@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pagekeeper_model::EngineTag;
-use pagekeeper_store::page_file::{PageFileError, PageFileId};
+use pagekeeper_store::page_file::{PageFileError, PageFileId, Retiring};
 use pagekeeper_units::PageCount;
 
 use super::Ledger;
@@ -30,24 +30,28 @@ impl Ledger {
         for (engine, _) in self.engines() {
             engine.add_page_file(place);
         }
+        self.place_copies();
         Ok(id)
     }
 
-    /// Nothing new goes to a page file any more; refused where the others could not keep what is committed. Pages that
-    /// engines keep in files of their own in the same place.
-    pub(crate) fn retire_page_file(&mut self, id: PageFileId) -> Result<PageCount, PageFileError> {
+    /// Nothing new goes to a page file any more; refused where the others could not keep what is committed (second copies of
+    /// what is in RAM make room). With it the pages that engines keep in files of their own in the same place.
+    pub(crate) fn retire_page_file(
+        &mut self,
+        id: PageFileId,
+    ) -> Result<(Retiring, PageCount), PageFileError> {
         let file = self.files.usage().into_iter().find(|file| file.id == id);
         let file = file.ok_or(PageFileError::NotThere(id))?;
-        // Room for second copies of what is in RAM is of no account now.
-        self.files.set_promised(self.uncovered_except(None))?;
-        self.files.retire(id)?;
+        let retiring = self.files.retire(id, self.uncovered_except(None))?;
         self.stored_at_most = self.files.usable();
         if !file.retiring {
             self.engines()
                 .for_each(|(engine, _)| engine.retire_page_file(&file.place));
+            self.place_copies();
         }
         let kept = |(engine, _): (&Arc<dyn Engine>, _)| engine.pages_in_retired(&file.place);
-        Ok(self.engines().map(kept).sum())
+        let kept = self.engines().map(kept).sum();
+        Ok((retiring, kept))
     }
 
     /// What is committed but can be kept neither in RAM nor in the page files any more.

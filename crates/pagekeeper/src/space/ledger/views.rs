@@ -39,8 +39,16 @@ impl Ledger {
 
     /// Where sections without a file may put theirs, in order of preference.
     pub(crate) fn section_places(&self) -> Vec<PathBuf> {
-        let usage = self.files.usage();
-        usage.into_iter().map(|file| file.place).collect()
+        let usage = self.files.usage().into_iter();
+        let staying = usage.filter(|file| !file.retiring);
+        staying.map(|file| file.place).collect()
+    }
+
+    /// Copied pages in views go to the first page file's place, if their file is not made yet.
+    pub(super) fn place_copies(&self) {
+        if let Some(views) = &self.views {
+            views.place_copies(self.section_places().into_iter().next());
+        }
     }
 
     /// Whether such files may lie in RAM.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use pagekeeper_sys::disk::Direction;
-use pagekeeper_units::PageCount;
 
 use super::*;
 use crate::Degraded;
@@ -123,56 +122,6 @@ fn writes_that_never_happened_are_in_page_errors_and_never_old_data() {
     let zeros = pages_given_up(&reservation);
     // One that was lost while it was being written may be lost again.
     assert!(zeros > 100 && zeros <= losses.count(), "{zeros} pages");
-}
-
-#[test]
-fn a_page_file_is_taken_away_once_all_of_it_can_be_read() {
-    let Some((space, reservation, disk, _)) = filled() else {
-        return;
-    };
-    let second = folder();
-    space.add_page_file(second.path()).expect("room");
-    let number = space.page_files()[0].number;
-    for page in [300, 301, 420] {
-        disk.0.add(Fault::FailsAcross {
-            direction: Direction::Read,
-            offset: page * PAGE_SIZE as u64 + 7,
-            errno: Errno::IO,
-        });
-    }
-    assert_eq!(
-        space.retire_page_file(number).expect("room"),
-        PageCount::new(3)
-    );
-    assert!(space.page_files()[0].retiring);
-    disk.0.heal();
-    assert_eq!(
-        space.retire_page_file(number).expect("room"),
-        PageCount::ZERO
-    );
-    assert_eq!(space.page_files().len(), 1);
-    assert_eq!(space.status().total.lost, 0);
-    check(&reservation, 1);
-}
-
-/// A page whose bytes are wrong is lost, as if it had been touched; the others move.
-#[test]
-fn a_flipped_bit_does_not_keep_a_page_file() {
-    let Some((space, reservation, disk, _)) = filled() else {
-        return;
-    };
-    let second = folder();
-    space.add_page_file(second.path()).expect("room");
-    let offset = 200 * PAGE_SIZE as u64 + 99;
-    disk.0.add(Fault::Flips { offset, mask: 4 });
-    let number = space.page_files()[0].number;
-    assert_eq!(
-        space.retire_page_file(number).expect("room"),
-        PageCount::ZERO
-    );
-    assert_eq!(space.status().total.lost, 1);
-    let losses = give_up_lost_pages(&space);
-    assert_eq!((pages_given_up(&reservation), losses.count()), (1, 1));
 }
 
 #[test]
@@ -344,12 +293,4 @@ fn threads_go_on_while_the_disk_fails_now_and_then() {
     });
     check(&reservation, 6);
     assert!(space.status().total.lost == 0);
-}
-
-fn wait_until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it never comes");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -10,6 +10,7 @@ mod descriptors;
 mod disks;
 mod failing_disk;
 mod foreign;
+mod retiring;
 mod undo;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,16 +60,22 @@ fn built(settings: Settings) -> Option<Space> {
         .ok()
 }
 
-/// A space of the inline engine with a page file on a failing disk. `None` where the engine cannot run.
-fn on_failing_disk(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disk, std::fs::File)> {
+/// Every disk that was opened for a page file, and the file behind it.
+type Disks = Arc<Mutex<Vec<(Disk, std::fs::File)>>>;
+
+/// A space of the inline engine whose page files are all on failing disks. `None` where the engine cannot run.
+fn on_failing_disks(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disks)> {
     let folder = folder();
-    let shared = Arc::new(Mutex::new(None));
-    let theirs = Arc::clone(&shared);
+    let disks = Disks::default();
+    let theirs = Arc::clone(&disks);
     let opener: Opener = Box::new(move |file, _| {
         let copy = || file.try_clone().map_err(|_| Errno::MFILE);
         let disk = Disk(Arc::new(Faulty::new(Positioned::new(copy()?))));
         let behind = std::fs::File::from(copy()?);
-        *theirs.lock().expect("no panic") = Some((disk.clone(), behind));
+        theirs
+            .lock()
+            .expect("no panic")
+            .push((disk.clone(), behind));
         Ok(Opened {
             file: file.into(),
             disk: Box::new(disk),
@@ -78,15 +85,19 @@ fn on_failing_disk(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disk, s
     });
     let settings = settings(ram, maximum).page_file([folder.path()]);
     match Space::with_opener(settings, opener) {
-        Ok(space) => {
-            let (disk, file) = shared.lock().expect("no panic").take().expect("opened");
-            Some((space, disk, file))
-        }
+        Ok(space) => Some((space, disks)),
         Err(error) => {
             println!("skipped, because {error}");
             None
         }
     }
+}
+
+/// The same with the one disk.
+fn on_failing_disk(ram: ByteCount, maximum: ByteCount) -> Option<(Space, Disk, std::fs::File)> {
+    let (space, disks) = on_failing_disks(ram, maximum)?;
+    let (disk, file) = disks.lock().expect("no panic").pop().expect("opened");
+    Some((space, disk, file))
 }
 
 fn committed(space: &Space, size: ByteCount) -> Reservation {
@@ -158,6 +169,17 @@ fn give_up_lost_pages(space: &Space) -> Arc<Losses> {
         Handled::Retry
     });
     losses
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(
+            start.elapsed() < std::time::Duration::from_secs(20),
+            "it never comes"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 #[derive(Default)]
