@@ -56,6 +56,7 @@ pub(crate) mod arena;
 mod balance;
 mod change;
 mod clean;
+mod counters;
 mod descriptor;
 mod discard;
 mod drop;

@@ -25,6 +25,7 @@ use pagekeeper_units::{ByteCount, PAGE_SIZE, PAGES_PER_HUGE_PAGE, PageCount, Pag
 
 use super::ahead::ReadingAhead;
 use super::balance;
+use super::counters::Counters;
 use super::extent::{EXTENT_PAGES, ExtentName};
 use super::frames::Frames;
 use super::in_place::Yield;
@@ -32,29 +33,10 @@ use super::outlook::Outlook;
 use super::staging::{List, Staging};
 use super::work_area::{HUGE_AT_ONCE, WorkAreas};
 use crate::error::EngineError;
-use crate::fault_sites::FaultSites;
-use crate::statistics::{Counter, EngineStatistics, LatencyHistogram};
+use crate::statistics::EngineStatistics;
 
 /// The smallest budget that works: an extent.
 pub(crate) const MINIMUM_RAM: PageCount = PageCount::new(EXTENT_PAGES);
-
-/// What the fault path counts.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) zero_faults: Counter,
-    pub(crate) soft_faults: Counter,
-    pub(crate) pool_faults: Counter,
-    pub(crate) hard_faults: Counter,
-    pub(crate) pages_in: Counter,
-    pub(crate) pages_out: Counter,
-    pub(crate) clean_drops: Counter,
-    pub(crate) packed_in_place: Counter,
-    pub(crate) pages_ahead: Counter,
-    pub(crate) lost: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) latency: LatencyHistogram,
-    pub(crate) sites: FaultSites,
-}
 
 /// The sizes that follow from a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -434,20 +416,7 @@ impl WorkingSet {
             pool: ByteCount::new(usage.resident_bytes),
             page_file: PageCount::ZERO,
             peak: self.frames.peak(),
-            zero_faults: self.counters.zero_faults.get(),
-            soft_faults: self.counters.soft_faults.get(),
-            pool_faults: self.counters.pool_faults.get(),
-            hard_faults: self.counters.hard_faults.get(),
-            pages_in: self.counters.pages_in.get(),
-            pages_out: self.counters.pages_out.get(),
-            clean_drops: self.counters.clean_drops.get(),
-            packed_in_place: self.counters.packed_in_place.get(),
-            pages_ahead: self.counters.pages_ahead.get(),
-            lost: self.counters.lost.get(),
-            refused: self.counters.refused.get(),
-            latency: self.counters.latency.snapshot(),
-            sites: self.counters.sites.snapshot(),
-            ..EngineStatistics::default()
+            ..self.counters.statistics()
         }
     }
 
