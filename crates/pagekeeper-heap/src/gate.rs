@@ -28,7 +28,7 @@ pub(crate) struct Gate {
 
 /// The thread that has locked the heap, and how often.
 #[derive(Debug)]
-struct Holder {
+pub(crate) struct Holder {
     thread: usize,
     depth: u64,
 }
@@ -131,7 +131,16 @@ impl Gate {
         self.closed.load(Ordering::Acquire) & AT_REST != 0
     }
 
-    fn holder(&self) -> MutexGuard<'_, Holder> {
+    /// In a forked child: a thread that is not there has not locked the heap either.
+    pub(crate) fn forget_the_vanished(&self, holder: &mut Holder) {
+        if holder.depth != 0 && holder.thread != thread::identity() {
+            holder.depth = 0;
+            self.closed
+                .fetch_and(!(LOCKED | AT_REST), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn holder(&self) -> MutexGuard<'_, Holder> {
         self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

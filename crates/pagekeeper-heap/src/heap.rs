@@ -131,13 +131,13 @@ impl<M: Memory> Heap<M> {
     /// A block of `size` bytes at a multiple of 16; nothing without memory. Size 0 gives a block, too. Windows: `HeapAlloc`.
     #[inline]
     pub fn allocate(&self, size: usize, request: Request) -> Option<NonNull<u8>> {
-        let block = if size < LARGE_BLOCK {
-            self.pop(size)
-                .or_else(|| self.allocate_slowly(size, request))?
-        } else {
+        if size >= LARGE_BLOCK {
             return self.allocate_large(size, 1, request);
-        };
-        Some(self.hand_out(block, size, request.zeroed))
+        }
+        let block = self
+            .pop(size)
+            .or_else(|| self.allocate_slowly(size, request))?;
+        Some(Self::hand_out(block, size, request.zeroed))
     }
 
     /// The same at a multiple of `align`, a power of two of 64 KiB at most.
@@ -155,40 +155,53 @@ impl<M: Memory> Heap<M> {
         }
         let mut core = self.enter(request)?;
         let block = core.allocate_aligned(&self.memory, units_for(size), align)?;
+        self.make_busy(block, size);
         drop(core);
-        Some(self.hand_out(block, size, request.zeroed))
+        Some(Self::hand_out(block, size, request.zeroed))
     }
 
+    /// The fast way: a block of this thread's magazine. It becomes the program's before other threads could stop this one, so
+    /// that whoever stops all finds each cached block in some magazine.
     #[inline]
     fn pop(&self, size: usize) -> Option<Block> {
         let units = units_for(size);
         if units > LARGEST || self.front_end.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        let class = class_for(units);
         loop {
-            let block = self.shards.pop(&self.gate, class_for(units))?;
-            match self.seal.read(block) {
-                Some(header) if header.state == State::Cached => return Some(block),
-                // Overwritten, or freed by two threads at once: never used again.
-                _ => self.core().damaged = true,
+            let taken = self.shards.pop(&self.gate, class, |block| {
+                let header = self.seal.read(block)?;
+                (header.state == State::Cached).then(|| {
+                    self.write_busy(block, Header::busy(header.units, size));
+                    block
+                })
+            })?;
+            if taken.is_some() {
+                return taken;
             }
+            // Overwritten, or freed by two threads at once: never used again.
+            self.core().damaged = true;
         }
     }
 
-    /// A free block that left its list becomes the program's.
-    #[inline]
-    fn hand_out(&self, block: Block, size: usize, zeroed: bool) -> NonNull<u8> {
+    /// A block that left its list becomes the program's. The core's lock is held.
+    fn make_busy(&self, block: Block, size: usize) {
         let units = self
             .seal
             .read(block)
             .map_or_else(|| units_for(size), |header| header.units);
-        let header = Header::busy(units, size);
+        self.write_busy(block, Header::busy(units, size));
+    }
+
+    /// What the program gets of a block that is its own now.
+    #[inline]
+    fn hand_out(block: Block, size: usize, zeroed: bool) -> NonNull<u8> {
         let user = core::ptr::with_exposed_provenance_mut::<u8>(block.user());
         if zeroed {
-            // SAFETY: the block has room for `size` bytes, and is nobody's yet.
+            // SAFETY: the block has room for `size` bytes, and nobody knows of it yet.
             unsafe { user.write_bytes(0, size) };
         }
-        self.write_busy(block, header);
         // SAFETY: no block begins at address 0.
         unsafe { NonNull::new_unchecked(user) }
     }
@@ -205,16 +218,15 @@ impl<M: Memory> Heap<M> {
     fn allocate_slowly(&self, size: usize, request: Request) -> Option<Block> {
         let units = units_for(size);
         let mut core = self.enter(request)?;
-        let found = self.take(&mut core, units);
-        if found.is_some() {
-            return found;
-        }
+        let mut found = self.take(&mut core, units);
         // Other threads may have what is missing in their magazines.
-        if self.front_end.load(Ordering::Relaxed) != 0 {
+        if found.is_none() && self.front_end.load(Ordering::Relaxed) != 0 {
             self.empty_shards(&mut core);
-            return core.allocate(&self.memory, units, State::Busy);
+            found = core.allocate(&self.memory, units, State::Busy);
         }
-        None
+        let block = found?;
+        self.make_busy(block, size);
+        Some(block)
     }
 
     fn take(&self, core: &mut Core, units: u32) -> Option<Block> {

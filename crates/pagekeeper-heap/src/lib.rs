@@ -24,6 +24,7 @@
 //! | `deferred` | blocks freed by callers that must not wait |
 //! | `shard` | the low-fragmentation front end: each thread's blocks by size, taken and put back without a lock |
 //! | `gate` | stopping all threads' fast ways: for walking, validating, and for programs that lock the heap |
+//! | `fork` | standing still while the process forks |
 //! | `core` | what the heap's lock protects: bins, segments, large blocks, full magazines |
 //! | `bins` | free blocks by size in two levels (TLSF) |
 //! | `segment` | one growing range of address space, and which of its pages are committed |
@@ -40,6 +41,7 @@ mod bins;
 mod classes;
 mod core;
 mod deferred;
+mod fork;
 mod gate;
 mod header;
 mod heap;
@@ -56,6 +58,7 @@ mod validate;
 mod walk;
 mod whole;
 
+pub use fork::Still;
 pub use heap::Heap;
 pub use memory::Memory;
 pub use plain::PlainMemory;

@@ -103,20 +103,25 @@ impl Shards {
         unsafe { shard.as_ref() }
     }
 
-    /// Takes a block without a lock.
+    /// Takes a block without a lock. `mark` runs before others can stop this thread.
     #[inline]
-    pub(crate) fn pop(&self, gate: &Gate, class: usize) -> Option<Block> {
+    pub(crate) fn pop<T>(
+        &self,
+        gate: &Gate,
+        class: usize,
+        mark: impl FnOnce(Block) -> T,
+    ) -> Option<T> {
         let shard = self.own()?;
         shard.in_use.store(1, Ordering::Relaxed);
-        let block = if gate.is_open() {
+        let taken = if gate.is_open() {
             // SAFETY: the shard of this thread, marked as in use, and the gate was open after that.
             let pairs = unsafe { &mut *shard.pairs.get() };
-            pairs[class].pop()
+            pairs[class].pop().map(mark)
         } else {
             None
         };
         shard.in_use.store(0, Ordering::Release);
-        block
+        taken
     }
 
     /// Puts a block back without a lock; false when it must take the other way. `mark` runs before others can see it.
@@ -161,9 +166,12 @@ impl Shards {
         unsafe { (*(*shard).pairs.get()).get_mut(class) }
     }
 
-    /// Waits until no thread is on its fast way. The gate is closed and the barrier passed.
-    pub(crate) fn wait(&self) {
-        for slot in &self.all {
+    /// Waits until no thread is on its fast way, except the one with the number `spared`. The gate is closed and the barrier passed.
+    pub(crate) fn wait(&self, spared: Option<usize>) {
+        for (number, slot) in self.all.iter().enumerate() {
+            if spared == Some(number) {
+                continue;
+            }
             // SAFETY: shards live as long as the heap.
             let Some(shard) = (unsafe { slot.load(Ordering::Acquire).as_ref() }) else {
                 continue;

@@ -1,7 +1,7 @@
 //! Small numbers for threads, used again when a thread has ended: a shard belongs to a number.
 
 use core::cell::Cell;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Threads beyond these take the heap's lock each time.
 pub(crate) const MOST: usize = 128;
@@ -68,6 +68,31 @@ fn take() -> usize {
         *slot = false;
     }
     NONE
+}
+
+/// The calling thread's number, if it has one already.
+pub(crate) fn number_so_far() -> Option<usize> {
+    Some(NUMBER.get()).filter(|number| *number < MOST)
+}
+
+/// Keeps the numbers as they are while the process forks.
+#[derive(Debug)]
+pub(crate) struct Hold(MutexGuard<'static, [bool; MOST]>);
+
+impl Hold {
+    /// The calling thread asks for no number until it lets go.
+    pub(crate) fn new() -> Self {
+        number();
+        Self(TAKEN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// In the child: only the calling thread is there.
+    pub(crate) fn forget_the_vanished(&mut self) {
+        *self.0 = [false; MOST];
+        if let Some(slot) = number_so_far().and_then(|own| self.0.get_mut(own)) {
+            *slot = true;
+        }
+    }
 }
 
 /// Something that only this thread has while it lives.

@@ -64,8 +64,8 @@ impl<M: Memory> Heap<M> {
                     State::Busy | State::Deferred | State::End => {}
                 })?;
             }
-            // More lie about as cached than magazines hold: those that threads have just taken and not yet made theirs.
-            if core.bins.count() != Some((free, units)) || self.cached(core)? > cached {
+            // A thread makes a block its own before it can be stopped, so none is on its way between a magazine and the program.
+            if core.bins.count() != Some((free, units)) || self.cached(core)? != cached {
                 return Err(Damage::Lists);
             }
             if core.is_damaged() {
@@ -147,6 +147,33 @@ impl<M: Memory> Heap<M> {
                     Err(Misuse::NoBlock)
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::Header;
+    use crate::{Options, PlainMemory, Request};
+
+    #[test]
+    fn a_cached_block_that_no_magazine_holds_is_damage() {
+        for is_locked in [false, true] {
+            let heap = Heap::new(PlainMemory::default(), &Options::default()).expect("memory");
+            heap.use_front_end();
+            let pointer = heap.allocate(100, Request::PLAIN).expect("memory");
+            let found = heap.look(pointer.as_ptr().addr()).expect("a block");
+            let (block, header) = found.expect("a small one");
+            if is_locked {
+                heap.lock();
+            }
+            assert_eq!(heap.validate(), Ok(()));
+            heap.seal
+                .write(block, Header::new(header.units, State::Cached));
+            assert_eq!(heap.validate(), Err(Damage::Lists));
+            heap.seal.write(block, header);
+            assert_eq!(heap.validate(), Ok(()));
         }
     }
 }

@@ -17,7 +17,7 @@ impl<M: Memory> Heap<M> {
     pub fn lock(&self) {
         if self.gate.lock() {
             self.memory.barrier();
-            self.shards.wait();
+            self.shards.wait(None);
             // Whoever came in before the gate was closed goes out.
             drop(self.core());
             self.gate.rest();
@@ -75,24 +75,25 @@ impl<M: Memory> Heap<M> {
 
     /// Runs while no thread is on its fast way. The core's lock is held.
     pub(crate) fn with_shards_stopped<T>(&self, core: &Core, run: impl FnOnce(&Core) -> T) -> T {
-        self.stop_shards();
+        self.stop_shards(None);
         let result = run(core);
         self.gate.go();
         result
     }
 
-    fn stop_shards(&self) {
+    /// Closes the gate and waits for all threads but the spared one. The core's lock is held.
+    pub(crate) fn stop_shards(&self, spared: Option<usize>) {
         let at_rest = self.gate.is_at_rest();
         self.gate.stop();
         if !at_rest {
             self.memory.barrier();
         }
-        self.shards.wait();
+        self.shards.wait(spared);
     }
 
     /// Puts all blocks in magazines back into the bins.
     pub(crate) fn empty_shards(&self, core: &mut Core) {
-        self.stop_shards();
+        self.stop_shards(None);
         // SAFETY: the core's lock is held and the shards are stopped.
         for (_, pair) in unsafe { self.shards.all() } {
             for magazine in [pair.loaded, pair.spare] {

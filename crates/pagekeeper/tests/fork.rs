@@ -7,9 +7,12 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pagekeeper::{
-    ByteCount, EngineKind, Error, ExceptionKind, Handled, Protection, Reservation, Space,
+    ByteCount, EngineKind, Error, ExceptionKind, Handled, Heap, Protection, Reservation, Space,
 };
+use pagekeeper_heap::Request;
 use support::{
     PAGE, check_page, child_engine, committed, in_child, inline_works, words, write_page,
 };
@@ -281,4 +284,91 @@ fn what_cannot_be_copied_is_said_and_never_wrong() {
         write_all(&reservation, 2);
         wait(fork(|| check_all(&reservation, 2)));
     });
+}
+
+/// Threads at work in a heap, from before a fork until after it.
+fn with_busy_threads(heap: &Heap, body: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3_usize {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut round = thread;
+                while !is_over.load(Ordering::Relaxed) {
+                    let block = heap.blocks().allocate(16 + round % 900, Request::PLAIN);
+                    let block = block.expect("memory");
+                    // SAFETY: this thread's block, given back once.
+                    unsafe { heap.blocks().free(block.as_ptr(), Request::PLAIN) }.expect("a block");
+                    if thread == 0 && round.is_multiple_of(5_000) {
+                        heap.validate().expect("a whole heap");
+                    }
+                    round += 1;
+                }
+            });
+        }
+        body();
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Ends a child that hangs.
+fn hang_no_longer_than_a_minute() {
+    // SAFETY: the signal ends the process.
+    unsafe { libc::alarm(60) };
+}
+
+#[test]
+fn heaps_are_whole_in_a_child_with_copies_whatever_other_threads_did() {
+    alone(
+        "heaps_are_whole_in_a_child_with_copies_whatever_other_threads_did",
+        |engine| {
+            let space = space(engine, true);
+            let heap = Heap::builder(&space).engine(engine).build().expect("room");
+            let mut text = allocator_api2::vec::Vec::new_in(heap.clone());
+            text.extend(0..10_000_u32);
+            with_busy_threads(&heap, || {
+                for _ in 0..8 {
+                    let child = fork(|| {
+                        hang_no_longer_than_a_minute();
+                        heap.validate().expect("a whole heap");
+                        assert!(heap.entries().count() > 1);
+                        assert!(heap.summary().allocated >= 40_000);
+                        heap.compact();
+                        assert!(text.iter().copied().eq(0..10_000));
+                        with_busy_threads(&heap, || heap.validate().expect("a whole heap"));
+                        assert!(Heap::builder(&space).engine(engine).build().is_ok());
+                    });
+                    wait(child);
+                }
+            });
+            heap.validate().expect("a whole heap");
+        },
+    );
+}
+
+#[test]
+fn a_child_without_copies_may_lock_and_drop_its_heaps_and_make_others() {
+    alone(
+        "a_child_without_copies_may_lock_and_drop_its_heaps_and_make_others",
+        |engine| {
+            let old = space(engine, false);
+            let heap = Heap::builder(&old).engine(engine).build().expect("room");
+            with_busy_threads(&heap, || {
+                for _ in 0..8 {
+                    let inherited = Heap::builder(&old).engine(engine).build().expect("room");
+                    let child = fork(move || {
+                        hang_no_longer_than_a_minute();
+                        inherited.blocks().lock();
+                        assert!(inherited.blocks().unlock());
+                        drop(inherited);
+                        let new = space(engine, false);
+                        let heap = Heap::builder(&new).engine(engine).build().expect("room");
+                        with_busy_threads(&heap, || heap.validate().expect("a whole heap"));
+                    });
+                    wait(child);
+                }
+            });
+            heap.validate().expect("a whole heap");
+        },
+    );
 }

@@ -21,10 +21,15 @@ impl Core {
     /// After a block has become free: gives pages of it back if much is free.
     pub(super) fn give_back_some(&mut self, memory: &impl Memory, block: Block, units: u32) {
         if units as usize * UNIT >= WORTHWHILE
-            && self.free_and_committed() > KEEP.max(self.committed / 8)
+            && self.has_much_free()
         {
             self.give_back(memory, block, WORTHWHILE);
         }
+    }
+
+    /// Whether so much is free that it should be used, or given back, before more is had.
+    pub(super) fn has_much_free(&self) -> bool {
+        self.free_and_committed() > KEEP.max(self.committed / 8)
     }
 
     /// Committed bytes that no block uses.

@@ -7,7 +7,7 @@
 
 use core::ptr;
 
-use super::Core;
+use super::{Core, Cut};
 use crate::classes::{CLASSES, UNIT, rounds, units_of};
 use crate::header::{Block, Header, State};
 use crate::memory::Memory;
@@ -132,7 +132,8 @@ impl Core {
         pair.pop()
     }
 
-    /// Fills an empty magazine: with blocks of the size that lie about, else with a run of neighbours, else with one.
+    /// Fills an empty magazine: with blocks of the size that lie about, else (where much lies free in pieces) with parts of larger ones,
+    /// else with a run of neighbours, else with one.
     fn stock(&mut self, memory: &impl Memory, class: usize, magazine: &mut Magazine) {
         let (units, wanted) = (units_of(class), rounds(class));
         while magazine.len() < wanted
@@ -144,6 +145,9 @@ impl Core {
             self.seal.write(block, Header::new(units, State::Cached));
             self.count_out(units, 1);
             magazine.push(block);
+        }
+        if magazine.len() == 0 && self.has_much_free() {
+            self.stock_pieces(memory, units, wanted, magazine);
         }
         if magazine.len() != 0 {
             return;
@@ -175,6 +179,30 @@ impl Core {
             self.count_out(own, 1);
             magazine.push(block);
             block = block.after(own);
+        }
+    }
+
+    /// Fills a magazine with parts of whatever free blocks are large enough, and takes no more memory for it. Runs of neighbours alone
+    /// would leave all gaps that are shorter than a run unused: twice the memory, and twice the paging, after a while of mixed sizes.
+    fn stock_pieces(
+        &mut self,
+        memory: &impl Memory,
+        units: u32,
+        wanted: usize,
+        magazine: &mut Magazine,
+    ) {
+        while magazine.len() < wanted
+            && let Some(free) = self.bins.find(units)
+        {
+            match self.cut(memory, free, units, State::Cached) {
+                Cut::Done(block) => {
+                    self.count_out(self.units(block), 1);
+                    magazine.push(block);
+                }
+                Cut::NoMemory => return,
+                // That list was forgotten.
+                Cut::Broken => {}
+            }
         }
     }
 
@@ -233,5 +261,55 @@ impl Core {
                 self.magazines.keep_empty(full);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::classes::{class_for, units_for};
+    use crate::{Heap, Options, PlainMemory, Request};
+
+    /// A thread that finds the gate closed comes to the core with blocks in its magazines. Such a magazine once went into the list of
+    /// empty ones, and from there to a class of larger blocks.
+    #[test]
+    fn a_magazine_that_holds_blocks_is_not_taken_for_an_empty_one() {
+        let heap = Heap::new(PlainMemory::default(), &Options::default()).expect("memory");
+        heap.use_front_end();
+        let allocate = |size| heap.allocate(size, Request::PLAIN).expect("memory");
+        let small = class_for(units_for(100));
+        let mut held = vec![allocate(100)];
+        let cached = || {
+            let _core = heap.core();
+            // SAFETY: the core's lock is held, and there is no other thread.
+            let pair = unsafe { heap.shards.pair(small) }.expect("a shard");
+            pair.blocks().count()
+        };
+        let before = cached();
+        assert!(before > 2, "the magazine was filled");
+        // With the heap locked its holder always takes the core's lock, as a thread does that came while the gate was closed.
+        heap.lock();
+        held.push(allocate(100));
+        assert_eq!(
+            cached(),
+            before - 1,
+            "it took from what its magazine had, and kept that"
+        );
+        let full = allocate(100);
+        // SAFETY: the block is this test's.
+        unsafe { heap.free(full.as_ptr(), Request::PLAIN) }.expect("a block");
+        assert_eq!(
+            cached(),
+            before - 1,
+            "and freed into it, although the gate was closed"
+        );
+        for size in [1000, 2000, 4000, 8000] {
+            let block = allocate(size);
+            let at = block.as_ptr().cast_const();
+            let found = heap.look(at.addr()).expect("a block").expect("a small one");
+            assert!(found.1.capacity() >= size, "{size}");
+            held.push(block);
+        }
+        assert!(heap.unlock());
+        assert_eq!(heap.validate(), Ok(()));
     }
 }

@@ -8,12 +8,14 @@
 //! | [`information`] | `HeapQueryInformation`, `HeapSetInformation` |
 //! | [`global`], [`local`] | `GlobalAlloc`, `LocalAlloc` and what belongs to them, over `movable` |
 //!
-//! A handle is the address that the heap begins at. `table` knows which heaps there are.
+//! A handle is the address that the heap begins at. `table` knows which heaps there are, `fork` holds it still while the
+//! process forks.
 //!
 //! Source: windows-memory-behaviour.md 16.
 
 pub mod blocks;
 pub mod create;
+mod fork;
 pub mod global;
 pub mod information;
 pub mod inspect;

@@ -39,7 +39,7 @@ struct Entry {
 /// One lock for all entries: they change in a moment.
 static ENTRIES: Mutex<()> = Mutex::new(());
 
-fn entries() -> MutexGuard<'static, ()> {
+pub(super) fn entries() -> MutexGuard<'static, ()> {
     ENTRIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -8,7 +8,7 @@
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use pagekeeper::{ByteCount, Heap, HeapBlocks};
 use pagekeeper_heap::Request;
@@ -86,6 +86,14 @@ fn write() -> std::sync::RwLockWriteGuard<'static, Vec<Arc<Open>>> {
     OPEN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps the table as it is as long as it lives.
+pub(super) struct Hold(#[allow(dead_code, reason = "kept for its drop")] RwLockWriteGuard<'static, Vec<Arc<Open>>>);
+
+/// The same, waiting for whoever is at work in it.
+pub(super) fn hold() -> Hold {
+    Hold(write())
+}
+
 /// Makes a heap and enters it.
 pub(super) fn add(flags: DWORD, initial: u64, maximum: u64) -> Result<Arc<Open>, Code> {
     // The process's heap comes first, whoever asks first.
@@ -104,6 +112,7 @@ fn make(flags: DWORD, initial: u64, maximum: u64) -> Result<Arc<Open>, Code> {
         builder = builder.executable();
     }
     let heap = builder.build().map_err(|_| Code(ERROR_NOT_ENOUGH_MEMORY))?;
+    super::fork::watch();
     Ok(Arc::new(Open { heap, flags }))
 }
 

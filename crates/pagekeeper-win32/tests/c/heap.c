@@ -290,6 +290,15 @@ __attribute__((noinline)) static void raising(const char *id, HANDLE heap, DWORD
     say(id, "%s, raised 0x%lx", got(block), (unsigned long)raised);
 }
 
+/// The same for resizing what is no block of the heap.
+__attribute__((noinline)) static void raising_for_pointer(const char *id, HANDLE heap, DWORD flags, void *pointer) {
+    raised = 0;
+    void *volatile block = NULL;
+    if (!__builtin_setjmp((void **)landing))
+        block = HeapReAlloc(heap, flags, pointer, 200);
+    say(id, "%s, raised 0x%lx", got(block), (unsigned long)raised);
+}
+
 static void exceptions(void) {
     PVOID handler = AddVectoredExceptionHandler(1, on_exception);
     HANDLE heap = HeapCreate(HEAP_GENERATE_EXCEPTIONS, 0, 0x40000), plain = HeapCreate(0, 0, 0x40000);
@@ -297,6 +306,13 @@ static void exceptions(void) {
     raising("heap-exceptions.call", plain, HEAP_GENERATE_EXCEPTIONS, 0x80000);
     raising("heap-exceptions.not-asked-for", plain, 0, 0x80000);
     raising("heap-exceptions.success", heap, 0, 0x100);
+    HANDLE other = HeapCreate(0, 0, 0);
+    void *foreign = HeapAlloc(other, 0, 100);
+    raising_for_pointer("heap-exceptions.heap-bad-pointer", heap, 0, foreign);
+    raising_for_pointer("heap-exceptions.call-bad-pointer", plain, HEAP_GENERATE_EXCEPTIONS, foreign);
+    raising_for_pointer("heap-exceptions.bad-pointer-not-asked-for", plain, 0, foreign);
+    say("heap-exceptions.harmless", "%s", yes(HeapValidate(other, 0, NULL) && HeapSize(other, 0, foreign) == 100));
+    HeapDestroy(other);
     HeapDestroy(heap);
     HeapDestroy(plain);
     RemoveVectoredExceptionHandler(handler);

@@ -5,7 +5,9 @@
     reason = "UNSAFETY: writes to and reads from the blocks under test"
 )]
 
-use pagekeeper::{Heap, HeapEntry};
+use std::time::{Duration, Instant};
+
+use pagekeeper::{Heap, HeapEntry, Space, SpaceStatus};
 use pagekeeper_heap::Request;
 
 /// What shall be done.
@@ -140,6 +142,30 @@ fn run_one(heap: &Heap, mut random: Random, blocks: u64, slots: usize) -> Live {
         live.bytes += block.size as u64;
     }
     live
+}
+
+/// Bytes of a space that have frames.
+pub(crate) fn in_ram(status: &SpaceStatus) -> u64 {
+    let total = &status.total;
+    [total.resident, total.modified, total.standby]
+        .into_iter()
+        .map(|pages| pages.bytes().get())
+        .sum()
+}
+
+/// After the heap has gone: commit is as it was at once, RAM once the engine's own thread has given back what lay in the page file's cache.
+///
+/// # Panics
+/// Where something stays.
+pub(crate) fn check_all_came_back(space: &Space, before: &SpaceStatus) {
+    let after = space.status();
+    assert_eq!(after.committed, before.committed, "commit came back");
+    let (before, begun) = (in_ram(before), Instant::now());
+    while in_ram(&space.status()) > before {
+        let has_hung = begun.elapsed() > Duration::from_secs(60);
+        assert!(!has_hung, "{:?} stay in RAM", space.status().total);
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Runs the load and compares what the heap says with what lives.

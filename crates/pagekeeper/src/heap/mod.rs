@@ -1,9 +1,11 @@
 //! Private heaps: many small blocks in paged memory, checked, listed, and destroyed in one stroke.
 //!
-//! `memory` gives a heap its pages, `allocator` makes it one for collections, `global` one for a whole program. The blocks
+//! `memory` gives a heap its pages, `allocator` makes it one for collections, `global` one for a whole program, `fork` stops them
+//! while the process forks. The blocks
 //! themselves are `pagekeeper_heap`'s.
 
 mod allocator;
+pub(crate) mod fork;
 mod global;
 mod memory;
 
@@ -95,9 +97,11 @@ impl HeapBuilder {
         let memory = HeapMemory::new(self.space, self.engine, self.protection);
         let failure = memory.failure();
         match pagekeeper_heap::Heap::new(memory, &options) {
-            Ok(blocks) => Ok(Heap {
-                blocks: Arc::new(blocks),
-            }),
+            Ok(blocks) => {
+                let blocks = Arc::new(blocks);
+                fork::enter(&blocks);
+                Ok(Heap { blocks })
+            }
             Err(_) => Err(failure.take().unwrap_or_else(|| {
                 let wanted = self.initial.get().max(self.maximum.get());
                 let request = Request::new("make a heap", 0, wanted);

@@ -28,6 +28,7 @@ use pagekeeper_sys::{descriptor, map};
 use super::fork_contents::{Contents, committed_regions};
 use super::{Core, CoreGuard, SPACES, Shared, allocate};
 use crate::engine::EngineKind;
+use crate::heap;
 use crate::registry::{self, Registered};
 
 /// One space that a fork copies, from before the fork until after it.
@@ -63,6 +64,11 @@ pub(crate) fn watch_forks() {
 }
 
 unsafe extern "C" fn before() {
+    heap::fork::before();
+    hold_spaces();
+}
+
+fn hold_spaces() {
     if crate::fork::process_mark() == 0 {
         return;
     }
@@ -101,9 +107,15 @@ fn take_held() -> Vec<Copying> {
 
 unsafe extern "C" fn after_in_parent() {
     drop(take_held());
+    heap::fork::after_in_parent();
 }
 
 unsafe extern "C" fn after_in_child() {
+    revive_spaces();
+    heap::fork::after_in_child();
+}
+
+fn revive_spaces() {
     let mut copies = take_held();
     if copies.is_empty() {
         return;
