@@ -106,7 +106,12 @@ mod tests {
     use crate::{Options, PlainMemory, Request};
 
     fn heap() -> Arc<Heap<PlainMemory>> {
-        let heap = Heap::new(PlainMemory::default(), &Options::default()).expect("memory");
+        // Whole pieces from the beginning: blocks there take the fast way.
+        let options = Options {
+            initial: 1 << 20,
+            maximum: 0,
+        };
+        let heap = Heap::new(PlainMemory::default(), &options).expect("memory");
         heap.use_front_end();
         Arc::new(heap)
     }

@@ -160,7 +160,12 @@ mod tests {
     #[test]
     fn a_cached_block_that_no_magazine_holds_is_damage() {
         for is_locked in [false, true] {
-            let heap = Heap::new(PlainMemory::default(), &Options::default()).expect("memory");
+            // Whole pieces from the beginning: blocks there take the fast way.
+            let options = Options {
+                initial: 1 << 20,
+                maximum: 0,
+            };
+            let heap = Heap::new(PlainMemory::default(), &options).expect("memory");
             heap.use_front_end();
             let pointer = heap.allocate(100, Request::PLAIN).expect("memory");
             let found = heap.look(pointer.as_ptr().addr()).expect("a block");

@@ -273,7 +273,12 @@ mod tests {
     /// empty ones, and from there to a class of larger blocks.
     #[test]
     fn a_magazine_that_holds_blocks_is_not_taken_for_an_empty_one() {
-        let heap = Heap::new(PlainMemory::default(), &Options::default()).expect("memory");
+        // Whole pieces from the beginning: blocks there take the fast way.
+        let options = Options {
+            initial: 1 << 20,
+            maximum: 0,
+        };
+        let heap = Heap::new(PlainMemory::default(), &options).expect("memory");
         heap.use_front_end();
         let allocate = |size| heap.allocate(size, Request::PLAIN).expect("memory");
         let small = class_for(units_for(100));
