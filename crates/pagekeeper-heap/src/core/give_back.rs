@@ -20,9 +20,7 @@ const KEEP: usize = 2 << 20;
 impl Core {
     /// After a block has become free: gives pages of it back if much is free.
     pub(super) fn give_back_some(&mut self, memory: &impl Memory, block: Block, units: u32) {
-        if units as usize * UNIT >= WORTHWHILE
-            && self.has_much_free()
-        {
+        if units as usize * UNIT >= WORTHWHILE && self.has_much_free() {
             self.give_back(memory, block, WORTHWHILE);
         }
     }

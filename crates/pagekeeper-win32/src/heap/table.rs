@@ -87,7 +87,9 @@ fn write() -> std::sync::RwLockWriteGuard<'static, Vec<Arc<Open>>> {
 }
 
 /// Keeps the table as it is as long as it lives.
-pub(super) struct Hold(#[allow(dead_code, reason = "kept for its drop")] RwLockWriteGuard<'static, Vec<Arc<Open>>>);
+pub(super) struct Hold(
+    #[allow(dead_code, reason = "kept for its drop")] RwLockWriteGuard<'static, Vec<Arc<Open>>>,
+);
 
 /// The same, waiting for whoever is at work in it.
 pub(super) fn hold() -> Hold {
