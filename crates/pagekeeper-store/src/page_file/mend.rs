@@ -18,7 +18,7 @@ use pagekeeper_sys::time::monotonic_nanoseconds;
 use super::PageFileError;
 use super::PageFiles;
 use super::file::PageFile;
-use super::transfer::blames_the_disk;
+use super::write::blames_the_disk;
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
 /// The first look after a failure, and the time between two looks while none of them helps.

@@ -8,7 +8,9 @@
 //! | [`settings`](PageFileSettings) | what a user may say |
 //! | `place` | from a named place to an open file there |
 //! | `disk` | from an open file to a way of transfer |
-//! | `file` | one page file: slots, checksums, transfers |
+//! | `file` | one page file: slots, checksums |
+//! | `read` | pages from the disk, each checked |
+//! | `write` | pages to the disk, one run or several at once |
 //! | `grow` | space really allocated before it is promised |
 //! | `mend` | slots that could not be written, tried again |
 //! | `retire` | taking a file away while running |
@@ -22,17 +24,19 @@ mod file;
 mod grow;
 mod mend;
 mod place;
+mod read;
 mod retire;
 mod set;
 mod settings;
-mod transfer;
+mod write;
 
 pub use disk::{Opened, Opener, open_disk};
 pub use error::PageFileError;
+pub use read::{READ_PAGES_MAX, ReadError, ReadOutcome, SlotRead};
 pub use retire::Retiring;
 pub use set::{PageFileUsage, PageFiles, Placement};
 pub use settings::{DirectIoChoice, IoChoice, PageFileSettings, Places};
-pub use transfer::{READ_PAGES_MAX, ReadError, ReadOutcome, SlotRead, WriteError};
+pub use write::{RUNS_AT_ONCE, WriteError};
 
 pub use crate::slots::RUN_MAX;
 

@@ -10,6 +10,7 @@
 )]
 
 use pagekeeper_store::codec::{self, Compressed};
+use pagekeeper_store::page_file::{RUNS_AT_ONCE, Slot, SlotRun};
 use pagekeeper_units::{PageNumber, PageRange};
 
 use super::entry::Kind;
@@ -20,7 +21,7 @@ use super::work_area::WorkArea;
 use super::working_set::WorkingSet;
 use crate::registry::Reading;
 
-/// How many runs of slots may refuse a write before the pages stay in memory.
+/// How many writes may be refused before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
 /// What a thread waits when all of them failed.
 const AFTER_FAILURES: core::time::Duration = core::time::Duration::from_millis(10);
@@ -114,7 +115,7 @@ impl WorkingSet {
         packed.map_or(Stored::No, |object| Stored::At(Kind::Pool, object.bits()))
     }
 
-    /// Writes the pages named by `places` to the page file, as many neighbours together as slots allow.
+    /// Writes the pages named by `places` to the page file, as many neighbours together as slots allow, and all runs at once.
     fn write_out(
         &self,
         slot: SlotNumber,
@@ -124,32 +125,67 @@ impl WorkingSet {
         let mut left = places;
         let mut failures = 0;
         while left != 0 && failures < WRITE_TRIES {
-            let Some(run) = self.take_slots(left.count_ones()) else {
+            let mut runs = [SlotRun::one(Slot::from_bits(0)); RUNS_AT_ONCE];
+            let runs = self.take_runs(left.count_ones(), &mut runs);
+            if runs.is_empty() {
                 if self.drop_copies() {
                     continue;
                 }
                 return false;
-            };
-            let chosen = lowest_bits(left, run.count);
+            }
+            let chosen = lowest_bits(left, runs.iter().map(|run| run.count).sum());
             // SAFETY: as in `clean`.
             let pages =
                 bits(chosen).map(|place| unsafe { self.staging().bytes(slot.frame(place)) });
-            if self.write_slots(run, pages).is_err() {
-                failures += 1;
-                if failures == WRITE_TRIES {
-                    // Each failure withdraws its slots: a disk that fails for a second must not take the whole file along.
-                    pagekeeper_sys::time::pause(AFTER_FAILURES);
+            let results = self.write_runs(runs, pages);
+            let mut places = bits(chosen);
+            let mut failed = false;
+            for (run, result) in runs.iter().zip(results) {
+                let places = places.by_ref().take(run.count as usize);
+                if result.is_err() {
+                    failed = true;
+                    places.for_each(drop);
+                    continue;
                 }
+                for (place, stored) in places.zip(run.slots()) {
+                    found[place as usize] = Stored::At(Kind::File, stored.bits());
+                    left &= !(1 << place);
+                }
+                self.counters().pages_out.add(u64::from(run.count));
+            }
+            if !failed {
+                self.clear_write_error();
                 continue;
             }
-            for (place, stored) in bits(chosen).zip(run.slots()) {
-                found[place as usize] = Stored::At(Kind::File, stored.bits());
+            failures += 1;
+            if failures == WRITE_TRIES {
+                // Each failure withdraws its slots: a disk that fails for a second must not take the whole file along.
+                pagekeeper_sys::time::pause(AFTER_FAILURES);
             }
-            self.counters().pages_out.add(u64::from(run.count));
-            self.clear_write_error();
-            left &= !chosen;
         }
         left == 0
+    }
+
+    /// Slots for `want` pages in as few runs as the page files have, or for fewer: how many fit `runs`.
+    fn take_runs<'runs>(
+        &self,
+        want: u32,
+        runs: &'runs mut [SlotRun; RUNS_AT_ONCE],
+    ) -> &'runs [SlotRun] {
+        let mut taken = 0;
+        let mut count = 0;
+        for place in runs.iter_mut() {
+            if count == want {
+                break;
+            }
+            let Some(run) = self.take_slots(want - count) else {
+                break;
+            };
+            count += run.count;
+            *place = run;
+            taken += 1;
+        }
+        &runs[..taken]
     }
 
     /// Notes where the slot's pages are stored, for those that are still staged; drops what was stored in vain.

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use pagekeeper_store::checksum::Checksum;
 use pagekeeper_store::codec::Page;
-use pagekeeper_store::page_file::{ReadError, Slot, SlotRun};
+use pagekeeper_store::page_file::{RUNS_AT_ONCE, ReadError, Slot, SlotRun};
 use pagekeeper_store::pool::PoolRef;
 use pagekeeper_sys::Errno;
 
@@ -83,6 +83,16 @@ impl WorkingSet {
         run: SlotRun,
         pages: impl Iterator<Item = &'page Page>,
     ) -> Result<(), Errno> {
+        self.write_runs(&[run], pages)[0]
+    }
+
+    /// Writes as many pages as the runs, at most [`RUNS_AT_ONCE`], have slots together, at most 64; one answer a run. Those
+    /// that failed are gone.
+    pub(super) fn write_runs<'page>(
+        &self,
+        runs: &[SlotRun],
+        pages: impl Iterator<Item = &'page Page>,
+    ) -> [Result<(), Errno>; RUNS_AT_ONCE] {
         let mut pieces = [IoSlice::new(&[]); EXTENT_PAGES as usize];
         let mut sums = [None::<Checksum>; EXTENT_PAGES as usize];
         let mut count = 0;
@@ -92,17 +102,21 @@ impl WorkingSet {
             count += 1;
         }
         let Some(first) = sums[0] else {
-            return Err(Errno::INVAL);
+            return [Err(Errno::INVAL); RUNS_AT_ONCE];
         };
         // Beyond `count` the filler is never looked at.
         let sums = sums.map(|sum| sum.unwrap_or(first));
-        let result = self
+        let results = self
             .files()
-            .write_run(run, &pieces[..count], &sums[..count]);
-        result.map_err(|error| {
+            .write_runs(runs, &pieces[..count], &sums[..count]);
+        for error in results
+            .iter()
+            .take(runs.len())
+            .filter_map(|result| result.err())
+        {
             self.note_write_error(error.errno);
-            error.errno
-        })
+        }
+        results.map(|result| result.map_err(|error| error.errno))
     }
 
     /// A page-file slot whose bytes nobody needs any more.

@@ -1,20 +1,15 @@
-//! Pages to and from the disk, every page checked on its way in.
+//! Pages from the disk, every page checked on its way in.
 //!
-//! Nothing here allocates or panics: the fault path reads and writes through it.
-//! [`PageFiles::read_many`] needs 6 KiB of stack for its batch, the others less than 1 KiB. With
-//! direct I/O every buffer must be page-aligned, else the kernel answers `EINVAL`.
-
-use std::io::IoSlice;
+//! Nothing here allocates or panics: the fault path reads through it. [`PageFiles::read_many`] needs 6 KiB of stack for its
+//! batch, the others less than 1 KiB. With direct I/O every buffer must be page-aligned, else the kernel answers `EINVAL`.
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::disk::Request;
-use pagekeeper_sys::file::AlignedPage;
-use pagekeeper_sys::rlimit;
 use pagekeeper_units::PAGE_SIZE;
 
 use super::file::PageFile;
-use super::{PageFiles, Slot, SlotRun};
-use crate::checksum::{Checksum, ChecksumKey};
+use super::{PageFiles, Slot};
+use crate::checksum::ChecksumKey;
 use crate::codec::Page;
 use crate::sync::{AtomicU64, Relaxed};
 
@@ -33,18 +28,6 @@ pub enum ReadError {
     /// The disk failed, with this number.
     #[error("the disk failed: {0}")]
     Io(Errno),
-}
-
-/// The disk refused to store a run. The run is no longer the caller's: it is withdrawn until
-/// [`PageFiles::mend`] can write it, or free again when the slots were not to blame. Take another
-/// and try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("pages could not be written: {errno}")]
-pub struct WriteError {
-    /// The disk's or the kernel's answer. `EFBIG`: `RLIMIT_FSIZE` was lowered below the file.
-    pub errno: Errno,
-    /// Whether the slots are withdrawn.
-    pub withdrawn: bool,
 }
 
 /// How the pages of one read came back.
@@ -150,36 +133,6 @@ impl<'a> SlotRead<'a> {
 }
 
 impl PageFiles {
-    /// Stores pages in a run that was taken: `pages` together are the run's bytes, in any pieces,
-    /// and `sums` the pages' checksums in order. One transfer; for the fault path.
-    ///
-    /// # Errors
-    /// [`WriteError`]: the run is not the caller's any more. `EINVAL` when the lengths do not fit
-    /// or the run is in no file; the run is then left alone.
-    pub fn write_run(
-        &self,
-        run: SlotRun,
-        pages: &[IoSlice<'_>],
-        sums: &[Checksum],
-    ) -> Result<(), WriteError> {
-        let length: usize = pages.iter().map(|piece| piece.len()).sum();
-        let fits = length == run.count as usize * PAGE_SIZE && sums.len() == run.count as usize;
-        let written = fits.then(|| {
-            self.with_file_of(run.first, |file, first| {
-                let request = Request::write_gathered(PageFile::offset(first), pages);
-                file.write(first, run.count, request, sums)
-            })
-        });
-        let result = written.flatten().unwrap_or(Err(WriteError {
-            errno: Errno::INVAL,
-            withdrawn: false,
-        }));
-        if result.is_err_and(|error| error.withdrawn) {
-            self.note_withdrawn();
-        }
-        result
-    }
-
     /// Reads the page in `slot` and checks it. For the fault path.
     ///
     /// # Errors
@@ -259,54 +212,6 @@ impl PageFiles {
 }
 
 impl PageFile {
-    /// Tries a withdrawn slot: writes zeros to it.
-    pub(super) fn try_slot(&self, slot: u32) -> Result<(), Errno> {
-        static ZEROS: AlignedPage = AlignedPage::new();
-        if Self::offset(slot + 1) > rlimit::file_size_bytes() {
-            return Err(Errno::FBIG);
-        }
-        add(&self.traffic.requests_out, 1);
-        self.disk.write_at(Self::offset(slot), ZEROS.bytes())
-    }
-
-    fn write(
-        &self,
-        first: u32,
-        count: u32,
-        mut request: Request<'_>,
-        sums: &[Checksum],
-    ) -> Result<(), WriteError> {
-        let end = Self::offset(first) + Self::offset(count);
-        // Beyond the limit the kernel would raise SIGXFSZ, which ends the process.
-        let result = if end > rlimit::file_size_bytes() {
-            Err(Errno::FBIG)
-        } else {
-            self.disk
-                .submit_and_wait(core::slice::from_mut(&mut request));
-            request.result()
-        };
-        add(&self.traffic.requests_out, 1);
-        match result {
-            Ok(()) => {
-                for (slot, sum) in (first..).zip(sums) {
-                    self.set_checksum(slot, Some(*sum));
-                }
-                add(&self.traffic.bytes_out, Self::offset(count));
-                Ok(())
-            }
-            Err(errno) => {
-                add(&self.traffic.errors, 1);
-                let withdrawn = blames_the_disk(errno);
-                if withdrawn {
-                    self.withdraw(first, count);
-                } else {
-                    self.give_back(first, count);
-                }
-                Err(WriteError { errno, withdrawn })
-            }
-        }
-    }
-
     fn read(&self, first: u32, bytes: &mut [u8], key: &ChecksumKey) -> ReadOutcome {
         add(&self.traffic.requests_in, 1);
         let result = self.disk.read_at(Self::offset(first), bytes);
@@ -390,22 +295,7 @@ impl PageFile {
     }
 }
 
-/// Whether an error says something about these slots, rather than about the moment or the call.
-pub(super) fn blames_the_disk(errno: Errno) -> bool {
-    !matches!(
-        errno,
-        Errno::FBIG
-            | Errno::NOMEM
-            | Errno::AGAIN
-            | Errno::INTR
-            | Errno::CANCELED
-            | Errno::BADF
-            | Errno::FAULT
-            | Errno::INVAL
-    )
-}
-
 #[inline]
-fn add(counter: &AtomicU64, count: u64) {
+pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Relaxed);
 }
