@@ -3,6 +3,7 @@
 mod faults;
 mod files;
 mod processes;
+mod runs;
 mod space;
 
 use std::io::IoSlice;

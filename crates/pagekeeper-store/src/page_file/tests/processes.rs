@@ -132,6 +132,24 @@ fn child_whose_limit_is_lowered() {
     let refused = store(&files, &pages[..1]).unwrap_err();
     assert_eq!((refused.errno, refused.withdrawn), (Errno::FBIG, false));
     assert_eq!(files.used(), PageCount::new(512));
+    // Of several runs, those below the limit are written.
+    let beyond = files.take_run(2).unwrap();
+    let below = SlotRun {
+        first: slots[5],
+        count: 3,
+    };
+    let chosen: Vec<_> = pages[..2].iter().chain(&pages[5..8]).collect();
+    let pieces: Vec<_> = chosen
+        .iter()
+        .map(|page| IoSlice::new(page.bytes()))
+        .collect();
+    let sums: Vec<_> = chosen
+        .iter()
+        .map(|page| files.checksum(page.bytes()))
+        .collect();
+    let results = files.write_runs(&[beyond, below], &pieces, &sums);
+    assert_eq!(results[..2], [Err(refused), Ok(())]);
+    assert_eq!(files.used(), PageCount::new(512));
     for (page, slot) in pages.iter().zip(slots) {
         assert!(load(&files, slot).unwrap() == *page.bytes());
     }
