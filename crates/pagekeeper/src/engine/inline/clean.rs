@@ -9,8 +9,11 @@
     reason = "UNSAFETY: reads staged frames whose slot the caller owns"
 )]
 
+use core::sync::atomic::Ordering;
+
 use pagekeeper_store::codec::{self, Compressed};
 use pagekeeper_store::page_file::{RUNS_AT_ONCE, Slot, SlotRun};
+use pagekeeper_sys::time::monotonic_nanoseconds;
 use pagekeeper_units::{PageNumber, PageRange};
 
 use super::entry::Kind;
@@ -23,6 +26,8 @@ use crate::registry::Reading;
 
 /// How many writes may be refused before the pages stay in memory.
 const WRITE_TRIES: usize = 3;
+/// Where there were no copies, none are looked for during so many times what looking took.
+const REST_AFTER_LOOKING: u64 = 2;
 /// What a thread waits when all of them failed.
 const AFTER_FAILURES: core::time::Duration = core::time::Duration::from_millis(10);
 
@@ -128,7 +133,7 @@ impl WorkingSet {
             let mut runs = [SlotRun::one(Slot::from_bits(0)); RUNS_AT_ONCE];
             let runs = self.take_runs(left.count_ones(), &mut runs);
             if runs.is_empty() {
-                if self.drop_copies() {
+                if self.drop_copies_again() {
                     continue;
                 }
                 return false;
@@ -210,6 +215,22 @@ impl WorkingSet {
             }
             self.staging().set_stored(frame, *stored);
         }
+    }
+
+    /// As [`WorkingSet::drop_copies`], unless there were none just now: with full files every thread that waits comes here
+    /// each millisecond, and looking goes through the whole queue.
+    fn drop_copies_again(&self) -> bool {
+        let began = monotonic_nanoseconds();
+        if began < self.no_copies_until().load(Ordering::Relaxed) {
+            return false;
+        }
+        let dropped = self.drop_copies();
+        if !dropped {
+            let now = monotonic_nanoseconds();
+            let until = now + now.saturating_sub(began) * REST_AFTER_LOOKING;
+            self.no_copies_until().store(until, Ordering::Relaxed);
+        }
+        dropped
     }
 
     /// Slots of the page file are short: gives up those that only spare a second write of a page that is in memory.

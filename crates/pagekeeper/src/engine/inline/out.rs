@@ -29,6 +29,8 @@ use crate::registry::Reading;
 
 /// How often the kernel may say "ask again" before a page is left alone.
 const MOVE_TRIES: usize = 200;
+/// Without `UFFDIO_MOVE`, pages that exist twice until their sources are dropped: beyond the budget, so few.
+const COPIED_AT_ONCE: u64 = 8;
 /// Slots whose frames are dropped together.
 pub(crate) const RECYCLED_AT_ONCE: usize = 8;
 /// Victims looked at in one search. Those that stay go back into the queue when it is over, not before: the queue would
@@ -280,7 +282,7 @@ impl WorkingSet {
             return (PageCount::new(holes), again);
         }
         let present = run.pages().take_while(|page| !absent(page)).count() as u64;
-        let part = PageRange::new(run.start(), PageCount::new(present));
+        let part = PageRange::new(run.start(), PageCount::new(present.min(COPIED_AT_ONCE)));
         // SAFETY: the part lies in the locked extent; a write to it waits from here on.
         if let Err(errno) = unsafe { self.userfaultfd().write_protect(part, true) } {
             return (PageCount::ZERO, Some(errno));
@@ -312,7 +314,7 @@ impl WorkingSet {
         }
         let error = progress
             .error
-            .or((present < run.count().get()).then_some(Errno::AGAIN));
+            .or((part.count() < run.count()).then_some(Errno::AGAIN));
         (copied.count(), error)
     }
 

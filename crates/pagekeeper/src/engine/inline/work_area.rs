@@ -176,8 +176,11 @@ impl DerefMut for HeldArea<'_> {
 
 impl Drop for HeldArea<'_> {
     fn drop(&mut self) {
-        self.pool.free.fetch_or(1 << self.index, Ordering::Release);
-        self.pool.returned.wake_all();
+        let others = self.pool.free.fetch_or(1 << self.index, Ordering::AcqRel);
+        // Who found none free saw this change or one before it; where others were free, nobody waits.
+        if others == 0 {
+            self.pool.returned.wake_all();
+        }
     }
 }
 

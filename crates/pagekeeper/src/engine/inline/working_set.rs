@@ -87,6 +87,8 @@ pub(crate) struct WorkingSet {
     counters: Counters,
     yield_in_place: Yield,
     outlook: Outlook,
+    /// Until then no second copies are looked for, by the monotonic clock in nanoseconds.
+    no_copies_until: AtomicU64,
     ahead: ReadingAhead,
     /// Pages committed in the set's arenas: when they all fit the budget, huge pages waste nothing.
     committed: AtomicU64,
@@ -137,6 +139,7 @@ impl WorkingSet {
             counters: Counters::default(),
             yield_in_place: Yield::new(),
             outlook: Outlook::default(),
+            no_copies_until: AtomicU64::new(0),
             ahead: ReadingAhead::new()?,
             committed: AtomicU64::new(0),
             locked: AtomicI64::new(0),
@@ -194,6 +197,12 @@ impl WorkingSet {
     }
 
     /// Whether packing a page is worth a try.
+    #[inline]
+    pub(super) fn no_copies_until(&self) -> &AtomicU64 {
+        &self.no_copies_until
+    }
+
+    #[inline]
     pub(super) fn outlook(&self) -> &Outlook {
         &self.outlook
     }
