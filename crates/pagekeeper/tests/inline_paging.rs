@@ -135,16 +135,20 @@ fn decommitted_pages_come_back_as_zeros_and_everything_is_returned() {
         check_page(&reservation, page, 4);
     }
     drop(reservation);
-    let status = space.status();
-    assert_eq!(status.committed, ByteCount::ZERO);
-    let total = status.total;
-    assert_eq!(
-        (total.compressed.get(), total.page_file.get()),
-        (0, 0),
-        "{total:?}"
-    );
-    // Staged frames whose pages are gone stay until their slot is recycled.
-    assert!(total.resident.get() == 0, "{total:?}");
+    assert_eq!(space.status().committed, ByteCount::ZERO);
+    // Staged frames whose pages are gone stay until their slot is recycled; what the balancer has in hand at this moment
+    // is neither here nor there.
+    let mut looks = 0;
+    loop {
+        let total = space.status().total;
+        let left = [total.compressed, total.page_file, total.resident];
+        if left.iter().all(|pages| pages.get() == 0) {
+            break;
+        }
+        looks += 1;
+        assert!(looks < 12_000, "{total:?}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 #[test]
