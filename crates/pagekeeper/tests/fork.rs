@@ -14,7 +14,8 @@ use pagekeeper::{
 };
 use pagekeeper_heap::Request;
 use support::{
-    PAGE, check_page, child_engine, committed, in_child, inline_works, words, write_page,
+    PAGE, check_page, child_engine, committed, fork, in_child, inline_works, wait, words,
+    write_page,
 };
 
 /// Runs `body` in a process of its own, once with each engine.
@@ -34,26 +35,6 @@ fn alone(test: &str, body: impl FnOnce(EngineKind)) {
             "{engine}: {status}: {text}"
         );
     }
-}
-
-/// Forks; the child runs `body` and ends. Returns its number.
-fn fork(body: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the test is the only thread of its own that matters.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "fork");
-    if child == 0 {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: ends the child without the harness.
-        unsafe { libc::_exit(i32::from(outcome.is_err())) };
-    }
-    child
-}
-
-fn wait(child: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: our own child.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(status, 0, "the child was content");
 }
 
 fn space(engine: EngineKind, copies: bool) -> Space {

@@ -150,3 +150,24 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     let (status, text) = in_child(EngineKind::Inline, test);
     assert!(status.success(), "{test}: {status}\n{text}");
 }
+
+/// Forks; the child runs `body` and ends. Returns its number.
+pub(crate) fn fork(body: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the test is the only thread of its own that matters.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: ends the child without the harness.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) };
+    }
+    child
+}
+
+/// Waits for a forked child, which must have been content.
+pub(crate) fn wait(child: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: our own child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0, "the child was content");
+}

@@ -141,6 +141,7 @@ fn relocate(
     let set = arena.set();
     let count = run.count().as_usize();
     let read = set.read_slots(slot, area.bounce_mut(count));
+    set.counters().pages_in.add(count as u64);
     let pages = area.bounce_mut(count).as_chunks::<PAGE_SIZE>().0;
     let page_at = |place: usize| run.start().plus(PageCount::new(place as u64));
     let mut done = 0;
@@ -159,6 +160,7 @@ fn relocate(
                 .update(|entry| entry.moved_to(Kind::File, first.plus(place as u32).bits()));
             set.forget_slot(slot.wrapping_add((done + place) as u32));
         }
+        set.counters().pages_out.add(moved as u64);
         done += moved;
         extent.wake_waiters();
         if good > 0 && moved == 0 {
