@@ -7,6 +7,9 @@ pub(crate) struct Summary {
     pub(crate) least: f64,
     pub(crate) most: f64,
     pub(crate) count: usize,
+    /// Where the median of many more such measurements would lie, 19 times of 20 (by ranks, whatever their distribution); least
+    /// and most where there are too few to say.
+    pub(crate) interval: [f64; 2],
 }
 
 impl Summary {
@@ -30,6 +33,11 @@ impl Summary {
             least,
             most,
             count: sorted.len(),
+            interval: {
+                let count = sorted.len() as f64;
+                let rank = (count / 2.0 - 0.98 * count.sqrt()).max(0.0) as usize;
+                [sorted[rank], sorted[sorted.len() - 1 - rank]]
+            },
         })
     }
 
@@ -74,6 +82,14 @@ fn thousands(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_the_sign_test() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        // 100 tosses of a coin give 40 to 60 heads 19 times of 20.
+        assert_eq!(Summary::of(&values).unwrap().interval, [41.0, 60.0]);
+        assert_eq!(Summary::of(&[3.0, 1.0, 2.0]).unwrap().interval, [1.0, 3.0]);
+    }
 
     #[test]
     fn median_and_spread() {

@@ -101,6 +101,14 @@ pub(crate) struct ReportOptions {
 
 /// Options of `status`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Processes that use Pagekeeper and that you may look into follow, with their commit charge and page files.\n\n\
+                  Examples:\n  \
+                  pagekeeper status\n  \
+                  pagekeeper status --watch 1\n  \
+                  pagekeeper status --json | jq .memory.available_physical\n\n\
+                  Exit codes: 0 it was printed; 1 the kernel tells nothing; 2 wrong use."
+)]
 pub(crate) struct StatusOptions {
     /// Go on, with a new report every so many seconds [default: 5]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = seconds)]
@@ -112,6 +120,15 @@ pub(crate) struct StatusOptions {
 
 /// Options of `top`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Keys: Enter look into, Esc back, arrows and the wheel move, s order, r reverse, k kind, / filter,\n\
+                  space pause, ? help, q leave. Processes of others are shown to root only.\n\n\
+                  Examples:\n  \
+                  pagekeeper top\n  \
+                  pagekeeper top 1234 --every 0.5\n\n\
+                  Exit codes: 0 it was left; 1 the terminal failed; 2 wrong use, no such process, or no\n\
+                  permission."
+)]
 pub(crate) struct TopOptions {
     /// Number of the process to begin with
     pub(crate) pid: Option<u32>,
@@ -122,6 +139,11 @@ pub(crate) struct TopOptions {
 
 /// Options of `query`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                  pagekeeper query 1234 0x7f12a0000000\n  \
+                  pagekeeper query 1234 0x7f12a0000000 --json\n\n\
+                  Exit codes: 0 it was printed, also of a free address; 1 the process ended meanwhile, or does not\n\
+                  answer; 2 wrong use, no such process, or no permission.")]
 pub(crate) struct QueryOptions {
     /// Number of the process
     pub(crate) pid: u32,
@@ -134,6 +156,16 @@ pub(crate) struct QueryOptions {
 
 /// Options of `read`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Nothing is brought into memory by it. Memory that Pagekeeper does not manage is shown as far as the kernel\n\
+                  shows it to a debugger.\n\n\
+                  Examples:\n  \
+                  pagekeeper read 1234 0x7f12a0000000 256\n  \
+                  pagekeeper read 1234 0x7f12a0000000 16M --raw > bytes\n\n\
+                  Exit codes: 0 all was read; 1 the process ended meanwhile, does not answer, or an address cannot be\n\
+                  read (what lies before it is written); 2 wrong use, no such process, no permission, or a\n\
+                  process that does not use Pagekeeper."
+)]
 pub(crate) struct ReadOptions {
     /// Number of the process
     pub(crate) pid: u32,

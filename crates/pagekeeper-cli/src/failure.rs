@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use pagekeeper::Error;
 use pagekeeper::monitor::MonitorError;
 
+use crate::terminal;
+
 /// The exit code of wrong use and wrong settings.
 pub(crate) const USAGE: u8 = 2;
 
@@ -66,5 +68,6 @@ impl From<MonitorError> for Failure {
 }
 
 fn on_one_line(text: &str) -> String {
-    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = text.split_ascii_whitespace().map(terminal::clean).collect();
+    words.join(" ")
 }

@@ -77,7 +77,7 @@ fn what(info: &PageInfo) -> String {
         text += &format!(", {} engine", region.engine);
     }
     if !region.name.is_empty() {
-        text += &format!(": {}", region.name);
+        text += &format!(": {}", terminal::clean(&region.name));
         if region.file_offset > 0 {
             text += &format!(" from byte {:#x}", region.file_offset);
         }

@@ -1,5 +1,6 @@
 //! Printing for people: width, tables, figures with units.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -11,13 +12,24 @@ const DEFAULT_WIDTH: u16 = 80;
 /// Longer lines are hard to read.
 const MOST_WIDTH: u16 = 110;
 
-/// Prints to standard output. A reader that has gone away (`| head`) is no error.
+/// Prints to standard output. A reader that has gone away (`| head`) is no error. Nothing in it steers a terminal.
 pub(crate) fn print(text: &str) {
+    let lines: Vec<_> = text.split('\n').map(clean).collect();
     let mut output = std::io::stdout().lock();
     // Nobody is left to tell.
     let _ = output
-        .write_all(text.as_bytes())
+        .write_all(lines.join("\n").as_bytes())
         .and_then(|()| output.flush());
+}
+
+/// What somebody else wrote (a process's name, a note, a path), as it may be shown: what would steer a terminal is a `?`.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| character.is_control() && character != '\t';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let harmless = |character| if steers(character) { '?' } else { character };
+    Cow::Owned(text.chars().map(harmless).collect())
 }
 
 /// Prints to standard output; whether somebody still reads it.
@@ -105,6 +117,15 @@ pub(crate) fn megabytes_per_second(bytes: u64, time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_not_shown() {
+        assert_eq!(clean("\u{1b}[2Jx\u{9b}8m\ny\tz"), "?[2Jx?8m?y\tz");
+        assert!(matches!(
+            clean("plain – text"),
+            Cow::Borrowed("plain – text")
+        ));
+    }
 
     #[test]
     fn figures_are_easy_to_read() {

@@ -208,6 +208,53 @@ fn keys_walk_through_list_process_help_and_out() {
     }
 }
 
+/// The terminal is what it was, and the shell is told which signal it was.
+#[test]
+fn a_signal_ends_it_and_puts_the_terminal_back() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for (name, number) in [("TERM", 15), ("HUP", 1), ("INT", 2)] {
+        let mut terminal = Terminal::start(&["top"], 100, 30);
+        terminal.shows("processes,");
+        let pid = terminal.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(terminal.ends(), None, "{name}");
+        let status = terminal.child.try_wait().unwrap().unwrap();
+        assert_eq!(status.signal(), Some(number));
+        for sequence in ["\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l"] {
+            assert!(terminal.wrote(sequence), "{name}: {sequence:?}");
+        }
+    }
+}
+
+/// A name that steers a terminal is shown, not obeyed.
+#[test]
+fn names_of_processes_are_no_commands_to_the_terminal() {
+    let folder = support::folder();
+    // The kernel takes the short name from the program's.
+    let program = folder.path().join("\u{1b}[8mhidden");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let child = Command::new(&program).arg("1000").spawn().unwrap();
+    let mut sleeper = Sleeper(child);
+    let comm = format!("/proc/{}/comm", sleeper.pid());
+    let until = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&comm).is_ok_and(|name| name.contains("hidden")) {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = sleeper.pid();
+    for arguments in [vec!["map", &pid], vec!["query", &pid, "0x1000"]] {
+        let output = pagekeeper().args(&arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        assert!(!text.contains('\u{1b}'), "{arguments:?}: {text:?}");
+        if arguments[0] == "map" {
+            assert!(text.contains("?[8mhidden"), "{text:?}");
+        }
+    }
+    sleeper.0.kill().unwrap();
+}
+
 #[test]
 fn a_process_that_is_killed_disappears() {
     let mut sleeper = Sleeper::start();

@@ -19,16 +19,19 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{FlockOperation, MemfdFlags, Mode, SealFlags};
 use rustix::thread::futex::{self, Flags};
 
 use crate::Errno;
-use crate::file::retry;
+use crate::file::{open_regular, retry};
 use crate::lock::deadline_after;
 use crate::map::{Access, Advice, Mapping, Purpose, advise, map_file};
 
 /// Words of the first page.
 pub const WORDS: usize = PAGE_SIZE / size_of::<u32>();
+
+/// `f_type` of the file system in which files in memory lie.
+const TMPFS: u64 = 0x0102_1994;
 
 /// The owner's side: the whole file is mapped. A forked child does not have the mapping.
 #[derive(Debug)]
@@ -102,11 +105,12 @@ pub struct SharedFile {
 impl SharedFile {
     /// Opens the file at a path of [`crate::process::descriptors_of`].
     ///
+    /// Its owner may have put something else there since its name was read: that is not opened.
+    ///
     /// # Errors
     /// `EACCES` for somebody else's, `ENOENT` when it is gone, `EINVAL` when it is not such a file.
     pub fn open(path: &Path) -> Result<Self, Errno> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let file = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
+        let file = open_regular(path, true, |place| place.magic == TMPFS)?;
         // Without the seal its owner could take the page away from under us.
         let seals = rustix::fs::fcntl_get_seals(&file)?;
         let length = rustix::fs::fstat(&file)?.st_size;
@@ -120,6 +124,25 @@ impl SharedFile {
     /// The words of the first page.
     pub fn words(&self) -> &[AtomicU32; WORDS] {
         words_of(&self.memory)
+    }
+
+    /// Takes the file's lock, unless another opening of the file has it; whether it did. It goes with the opening.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn try_lock(&self) -> Result<bool, Errno> {
+        let how = FlockOperation::NonBlockingLockExclusive;
+        match retry(|| rustix::fs::flock(&self.file, how)) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Gives the lock back.
+    pub fn unlock(&self) {
+        // Refused only for what is no open file.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 
     /// Reads bytes from `offset` on; how many there were.
@@ -229,5 +252,22 @@ mod tests {
         rustix::fs::ftruncate(&plain, 4096).unwrap();
         let paths = descriptors_of(std::process::id(), "/memfd:pk-test-plain").unwrap();
         assert_eq!(SharedFile::open(&paths[0]).unwrap_err(), Errno::INVAL);
+    }
+
+    #[test]
+    fn what_is_no_file_in_memory_is_not_opened() {
+        use std::os::unix::net::UnixListener;
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let [pipe, socket, file] = ["pipe", "socket", "file"].map(|name| folder.path().join(name));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        std::fs::write(&file, vec![0; PAGE_SIZE]).unwrap();
+        // Opening the socket would give ENXIO; the pipe and the device would be opened.
+        for path in [&pipe, &socket, &file, Path::new("/dev/null"), folder.path()] {
+            let refused = SharedFile::open(path).unwrap_err();
+            assert_eq!(refused, Errno::INVAL, "{}", path.display());
+        }
+        let gone = folder.path().join("gone");
+        assert_eq!(SharedFile::open(&gone).unwrap_err(), Errno::NOENT);
     }
 }

@@ -1,11 +1,13 @@
-//! What being looked at costs: the same work with and without somebody who looks once a second, by turns. Work that pages differs by
-//! more than that from second to second, so it is also looked at five times a second, which costs five times as much.
+//! What being looked at costs: the same work with and without somebody who looks, by turns.
+//!
+//! Work that pages differs by more than a look costs from second to second. So the slices are short and many: neighbours are alike,
+//! each watched slice has one look in it, which so weighs several times what it does once a second, and the median of the pairs'
+//! differences is told with how sure it is.
 //!
 //! The process has ten thousand regions beside its data. Another process looks as `top` does, at everything.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -26,8 +28,8 @@ const WORDS_PER_PAGE: u64 = PAGE / 8;
 const REGIONS: u64 = 10_000;
 /// Operations between two looks at the clock.
 const BATCH: u64 = 256;
-/// Looks a second.
-pub(crate) const LOOKS: [u32; 2] = [1, 5];
+/// Where in a slice the look begins, so that it is over within it.
+const LOOK_AT: f64 = 0.2;
 
 /// What the process is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,11 +49,6 @@ impl Load {
             Self::Pages => "pages",
         }
     }
-
-    /// The cell of the results.
-    pub(crate) fn cell(self, looks: u32) -> String {
-        format!("{}/{looks}", self.name())
-    }
 }
 
 /// What a child has to do.
@@ -60,8 +57,6 @@ pub(crate) struct Job {
     pub(crate) engine: String,
     pub(crate) place: Place,
     pub(crate) load: Load,
-    /// Looks a second.
-    pub(crate) looks: u32,
     pub(crate) data_bytes: u64,
     /// Of each slice.
     pub(crate) seconds: f64,
@@ -130,15 +125,14 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Report> {
     let mut worker = Worker::new(job, pages);
     // Until nothing is new to the engine any more.
     worker.slice(&mut words, job.seconds.max(0.5));
-    for pair in 0..job.pairs {
-        // The first and the second take turns in being watched.
+    for _ in 0..job.pairs {
+        // Which of the two is watched is left to chance: nothing that recurs can fall on the same one always.
+        let first = worker.random.below(2) == 0;
         let mut rates = [0.0; 2];
-        for turn in 0..2 {
-            let is_watched = (pair + turn) % 2 == 1;
+        for is_watched in [first, !first] {
             rates[usize::from(is_watched)] = if is_watched {
-                let (rate, looks) =
-                    watcher.during(job, || worker.slice(&mut words, job.seconds))?;
-                report.look_ms.extend(looks);
+                let (rate, took) = watcher.during(job, || worker.slice(&mut words, job.seconds))?;
+                report.look_ms.push(took);
                 rate
             } else {
                 worker.slice(&mut words, job.seconds)
@@ -259,30 +253,18 @@ impl Watcher {
         took.context("the observer says nothing")
     }
 
-    /// Looks again and again while `work` runs, at least once.
-    fn during<R>(&mut self, job: &Job, work: impl FnOnce() -> R) -> anyhow::Result<(R, Vec<f64>)> {
-        let has_ended = AtomicBool::new(false);
+    /// Looks once while `work` runs; what it took of a processor.
+    fn during<R>(&mut self, job: &Job, work: impl FnOnce() -> R) -> anyhow::Result<(R, f64)> {
         std::thread::scope(|scope| {
             let looking = scope.spawn(|| {
-                let mut looks = Vec::new();
-                let every = job.seconds.min(1.0 / f64::from(job.looks));
-                let mut next = every / 2.0;
-                let start = Instant::now();
-                while !has_ended.load(Ordering::Acquire) {
-                    if start.elapsed().as_secs_f64() >= next && next < job.seconds {
-                        looks.push(self.look()?);
-                        next += every;
-                    }
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                anyhow::Ok(looks)
+                std::thread::sleep(Duration::from_secs_f64(job.seconds * LOOK_AT));
+                self.look()
             });
             let result = work();
-            has_ended.store(true, Ordering::Release);
-            let looks = looking
+            let took = looking
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok((result, looks))
+            Ok((result, took))
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{METADATA, MONITOR, Race, Turn};
 use crate::arguments::Options;
 use crate::contender::{ContenderKind, Place};
 use crate::job::Work;
-use crate::patterns::monitor::{LOOKS, Load};
+use crate::patterns::monitor::Load;
 use crate::patterns::{calls, heap, metadata, monitor};
 
 impl Race<'_> {
@@ -140,14 +140,15 @@ impl Race<'_> {
     }
 }
 
+/// Seconds of a slice of work that is watched, with one look, or not; pairs of these in each process.
+const MONITOR_SLICE: f64 = 0.25;
+const MONITOR_PAIRS: u32 = 60;
+
 impl Race<'_> {
     /// Work that is watched and not watched, by turns within one child.
     pub(super) fn monitor(&mut self) {
         for repeat in 1..=self.options.repeat() {
-            for (load, looks) in Load::ALL
-                .into_iter()
-                .flat_map(|load| LOOKS.map(|looks| (load, looks)))
-            {
+            for load in Load::ALL {
                 for contender in self.wanted(&MONITOR) {
                     let Some(engine) = contender.engine() else {
                         continue;
@@ -170,10 +171,9 @@ impl Race<'_> {
                         engine: engine.name().to_owned(),
                         place: place.clone(),
                         load,
-                        looks,
                         data_bytes: data.get(),
-                        seconds: self.options.seconds(),
-                        pairs: if self.options.quick { 2 } else { 10 },
+                        seconds: MONITOR_SLICE,
+                        pairs: if self.options.quick { 3 } else { MONITOR_PAIRS },
                         seed: self.options.seed + u64::from(repeat),
                     };
                     let seconds = job.seconds * 2.0 * f64::from(job.pairs);
@@ -189,7 +189,7 @@ impl Race<'_> {
                         limit,
                     );
                     if let Turn::Done(report, _) = turn {
-                        self.collect_monitor(&load.cell(looks), contender, &report);
+                        self.collect_monitor(load.name(), contender, &report);
                     }
                 }
             }
@@ -199,11 +199,12 @@ impl Race<'_> {
     fn collect_monitor(&mut self, cell: &str, contender: ContenderKind, report: &monitor::Report) {
         self.note_differences("monitor", contender, report.wrong_words, true);
         for (alone, watched) in &report.pairs {
-            let cost = (1.0 - watched / alone) * 100.0;
+            let lost = 1.0 - watched / alone;
             for (metric, value) in [
                 ("alone operations/s", *alone),
                 ("watched operations/s", *watched),
-                ("cost %", cost),
+                ("lost ms", lost * MONITOR_SLICE * 1e3),
+                ("cost %", lost * MONITOR_SLICE * 100.0),
             ] {
                 self.add("monitor", cell, contender, metric, value);
             }

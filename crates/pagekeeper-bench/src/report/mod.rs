@@ -195,6 +195,17 @@ fn spread(found: Option<Summary>) -> String {
     }
 }
 
+/// The median, and where it surely lies.
+fn interval(found: Option<Summary>) -> String {
+    found.map_or_else(
+        || "–".to_owned(),
+        |all| {
+            let [low, high] = all.interval.map(figure);
+            format!("{} ({low}–{high})", figure(all.median))
+        },
+    )
+}
+
 /// The median alone.
 fn median(found: Option<Summary>) -> String {
     found.map_or_else(|| "–".to_owned(), |all| figure(all.median))
@@ -215,6 +226,7 @@ fn mebibytes(found: Option<Summary>) -> Option<Summary> {
         least: all.least / MIB,
         most: all.most / MIB,
         count: all.count,
+        interval: all.interval.map(|bound| bound / MIB),
     })
 }
 

@@ -163,7 +163,8 @@ pub(super) fn text(before: &Snapshot, after: &Snapshot, names: [&str; 2]) -> Str
     let comparison = compare(before, after);
     let mut text = String::new();
     for (name, moment) in names.iter().zip([&comparison.before, &comparison.after]) {
-        let _ = writeln!(text, "{name}: {}, process {}", moment.name, moment.pid);
+        let process = terminal::clean(&moment.name);
+        let _ = writeln!(text, "{name}: {process}, process {}", moment.pid);
     }
     text.push_str(&terminal::trimmed(&kinds_table(&comparison.kinds)));
     if comparison.regions.is_empty() {
@@ -181,11 +182,7 @@ pub(super) fn text(before: &Snapshot, after: &Snapshot, names: [&str; 2]) -> Str
             What::Gone => "gone",
             What::Differs => "differs",
         };
-        let clean: String = difference
-            .name
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
+        let clean = terminal::clean(&difference.name);
         let line = format!(
             "{:<14}  {what:<7} {:>11} {:>11} {:>11}  {:<10} {clean}",
             format!("{:#x}", difference.base),

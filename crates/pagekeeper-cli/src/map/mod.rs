@@ -7,12 +7,14 @@
 //! | [`svg`], [`blocks`] | the ribbon as a picture that stands still |
 //! | [`text`] | the same for a terminal |
 //! | [`compare`] | what differs between two snapshots |
+//! | [`output`] | the file that it is written to |
 //!
 //! The HTML page is put together in [`crate::picture`], which the live page shares.
 
 mod blocks;
 mod compare;
 mod layout;
+mod output;
 mod svg;
 mod take;
 mod text;
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use self::output::Output;
 use crate::failure::Failure;
 use crate::picture::{self, Body, Document};
 use crate::terminal;
@@ -104,6 +107,8 @@ struct PageData<'a> {
 /// Makes the map and writes it.
 pub(crate) fn run(options: &MapOptions) -> Result<(), Failure> {
     let form = options.output.as_deref().map_or(Ok(Form::Text), Form::of)?;
+    // Before a recording of an hour rather than behind it.
+    let output = options.output.as_deref().map(Output::begin).transpose()?;
     let written = match (&options.compare, options.pid) {
         (Some(files), _) => compared(files, form)?,
         (None, Some(pid)) => {
@@ -113,22 +118,18 @@ pub(crate) fn run(options: &MapOptions) -> Result<(), Failure> {
                         .to_owned(),
                 ));
             }
-            // Before a recording of an hour rather than behind it.
-            if let Some(path) = &options.output {
-                writable(path)?;
-            }
             let document = take::document(pid, options.record, options.every)?;
             mapped(&document, form, options.output.is_none())?
         }
         (None, None) => return Err(Failure::Usage("give a process; see --help".to_owned())),
     };
-    match &options.output {
-        None => terminal::print(&written),
-        Some(path) => {
-            std::fs::write(path, written).map_err(|error| unwritable(path, &error))?;
+    match output {
+        None => {
+            terminal::print(&written);
+            Ok(())
         }
+        Some(output) => output.finish(&written),
     }
-    Ok(())
 }
 
 fn mapped(document: &Document, form: Form, narrow: bool) -> Result<String, Failure> {
@@ -177,17 +178,6 @@ fn compared(files: &[PathBuf], form: Form) -> Result<String, Failure> {
                 .to_owned(),
         )),
     }
-}
-
-/// Opens the file without changing it; a new one stays behind empty only until it is written.
-fn writable(path: &Path) -> Result<(), Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    let opened = options.append(true).create(true).open(path);
-    opened.map(drop).map_err(|error| unwritable(path, &error))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Broken(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

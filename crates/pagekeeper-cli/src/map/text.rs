@@ -7,7 +7,7 @@ use pagekeeper::monitor::{
 };
 
 use crate::picture::PAGE;
-use crate::terminal::{count, size};
+use crate::terminal::{clean, count, size};
 
 /// Lines of the list on a terminal; a file gets all.
 const MOST_LINES: usize = 60;
@@ -20,14 +20,14 @@ pub(super) fn map(snapshot: &Snapshot, short: bool) -> String {
     text.push_str(&totals(snapshot));
     text.push_str(&allocations(snapshot, short));
     for note in &snapshot.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", clean(note));
     }
     text
 }
 
 fn heading(snapshot: &Snapshot) -> String {
     let totals = &snapshot.totals;
-    let mut text = format!("{}, process {}", snapshot.name, snapshot.pid);
+    let mut text = format!("{}, process {}", clean(&snapshot.name), snapshot.pid);
     let told = match snapshot.source {
         Source::Pagekeeper => "told by the process itself",
         Source::Proc => "told by the kernel",
@@ -203,17 +203,7 @@ fn line(group: &[Region], first: &Region) -> String {
         first.kind.name(),
     );
     // Control characters of a file's name are no commands to the terminal.
-    let clean: String = text
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .collect();
-    clean.trim_end().to_owned() + "\n"
+    clean(&text).trim_end().to_owned() + "\n"
 }
 
 /// How much of each sixteenth is resident, from a dot to a block; blank where it is only reserved.

@@ -64,7 +64,7 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
     let access = Access::new(options.listen, options.token_file.as_deref())?;
     let every = Duration::from_secs_f64(options.every);
     let watched = watch::Watches::new(every, options.pid)?;
-    let server = server::Server::new(watched, access, options.pid);
+    let server = server::Server::new(watched, access, options.pid)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Looking into processes is done there, one reader's after another's.

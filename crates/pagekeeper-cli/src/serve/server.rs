@@ -20,7 +20,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::access::{Access, Credentials, Verdict};
 use super::metrics;
-use super::watch::{Message, Watch, Watches};
+use super::watch::{Message, Seat, Watches};
 use crate::failure::Failure;
 use crate::picture::{self, Body, Document, SECURITY_POLICY};
 use crate::status;
@@ -33,8 +33,8 @@ pub(super) struct Server {
     watches: Arc<Watches>,
     processes: Mutex<Processes>,
     access: Access,
-    /// The only process that is shown.
-    only: Option<u32>,
+    /// The only process that is shown. Another one that gets its number later is not it.
+    only: Option<(u32, Mutex<Observer>)>,
 }
 
 /// Where the server listens; needed to find out whose a connection is.
@@ -82,19 +82,47 @@ impl From<Failure> for Refusal {
 type Answer = Result<Response, Refusal>;
 
 impl Server {
-    pub(super) fn new(watches: Arc<Watches>, access: Access, only: Option<u32>) -> Arc<Self> {
-        Arc::new(Self {
+    /// # Errors
+    /// Where `only` cannot be looked at.
+    pub(super) fn new(
+        watches: Arc<Watches>,
+        access: Access,
+        only: Option<u32>,
+    ) -> Result<Arc<Self>, MonitorError> {
+        let only = only
+            .map(|pid| Observer::of(pid).map(|observer| (pid, Mutex::new(observer))))
+            .transpose()?;
+        Ok(Arc::new(Self {
             watches,
             processes: Mutex::new(Processes::new()),
             access,
             only,
-        })
+        }))
+    }
+
+    /// The number of the only process that is shown.
+    fn only(&self) -> Option<u32> {
+        self.only.as_ref().map(|(pid, _)| *pid)
+    }
+
+    /// Looks at a process that is shown.
+    fn look<T>(
+        &self,
+        pid: u32,
+        look: impl Fn(&mut Observer) -> Result<T, MonitorError>,
+    ) -> Result<T, MonitorError> {
+        match &self.only {
+            Some((_, observer)) => {
+                look(&mut observer.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            None => look(&mut Observer::of(pid)?),
+        }
     }
 
     /// What is printed for whoever started the server.
     pub(super) fn greeting(&self, address: SocketAddr) -> String {
         let what = self
-            .only
+            .only()
             .map_or("all processes that you may look into".to_owned(), |pid| {
                 format!("process {pid}")
             });
@@ -137,7 +165,7 @@ impl Server {
                 format!("'{pid}' is no process number"),
             )
         })?;
-        match self.only {
+        match self.only() {
             Some(only) if only != pid => Err(Refusal(
                 StatusCode::NOT_FOUND,
                 format!("this server shows process {only} only"),
@@ -148,14 +176,14 @@ impl Server {
 
     /// Processes with their figures: all, or the only one.
     fn summaries(&self) -> Result<Vec<ProcessSummary>, MonitorError> {
-        let Some(pid) = self.only else {
+        let Some(pid) = self.only() else {
             return self
                 .processes
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .refresh();
         };
-        Ok(vec![Observer::of(pid)?.figures()?.into()])
+        Ok(vec![self.look(pid, Observer::figures)?.into()])
     }
 }
 
@@ -240,7 +268,7 @@ async fn page(State(shared): State<Shared>) -> Answer {
     let page = picture::html(
         Body::Live,
         "Pagekeeper",
-        &json!({ "pid": shared.server.only }),
+        &json!({ "pid": shared.server.only() }),
     )?;
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response())
 }
@@ -253,8 +281,9 @@ async fn nowhere() -> Refusal {
     )
 }
 
-async fn machine() -> Answer {
-    let machine = aside(|| Ok(status::machine()?)).await?;
+async fn machine(State(shared): State<Shared>) -> Answer {
+    let only = shared.server.only();
+    let machine = aside(move || Ok(status::machine(only)?)).await?;
     as_json(&machine)
 }
 
@@ -274,36 +303,37 @@ async fn prometheus(State(shared): State<Shared>) -> Answer {
 
 async fn figures(State(shared): State<Shared>, Path(pid): Path<String>) -> Answer {
     let pid = shared.server.shown(&pid)?;
-    let figures = aside(move || Ok(Observer::of(pid)?.figures()?)).await?;
+    let figures = aside(move || Ok(shared.server.look(pid, Observer::figures)?)).await?;
     as_json(&figures)
 }
 
 async fn snapshot(State(shared): State<Shared>, Path(pid): Path<String>) -> Answer {
     let pid = shared.server.shown(&pid)?;
-    let document = aside(move || Ok(Document::of(Observer::of(pid)?.snapshot()?))).await?;
+    let snapshot = aside(move || Ok(shared.server.look(pid, Observer::snapshot)?)).await?;
+    let document = Document::of(snapshot);
     as_json(&document)
 }
 
 async fn events(State(shared): State<Shared>, Path(pid): Path<String>) -> Answer {
     let pid = shared.server.shown(&pid)?;
-    let watch = aside(move || Ok(shared.server.watches.of(pid)?)).await?;
+    let seat = aside(move || Ok(shared.server.watches.of(pid)?)).await?;
     let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(told(watch)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(told(seat)).keep_alive(keep_alive).into_response())
 }
 
 /// All so far, then every look; a reader that fell behind is told everything anew.
-fn told(watch: Arc<Watch>) -> impl Stream<Item = Result<sse::Event, std::convert::Infallible>> {
-    type Reader = (Arc<Watch>, Option<Receiver<Arc<Message>>>);
-    stream::unfold((watch, None), |(watch, receiver): Reader| async move {
+fn told(seat: Seat) -> impl Stream<Item = Result<sse::Event, std::convert::Infallible>> {
+    type Reader = (Seat, Option<Receiver<Arc<Message>>>);
+    stream::unfold((seat, None), |(seat, receiver): Reader| async move {
         if let Some(mut receiver) = receiver {
             match receiver.recv().await {
-                Ok(message) => return Some((event(&message), (watch, Some(receiver)))),
+                Ok(message) => return Some((event(&message), (seat, Some(receiver)))),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
         }
-        let (hello, receiver) = watch.follow();
-        Some((event(&hello), (watch, Some(receiver))))
+        let (hello, receiver) = seat.watch().follow();
+        Some((event(&hello), (seat, Some(receiver))))
     })
 }
 

@@ -1,11 +1,13 @@
 //! A thread for each process that somebody looks at: looks at it again and again, and tells every reader what changed.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pagekeeper::monitor::{MonitorError, Observer, Snapshot};
+use pagekeeper_sys::Errno;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -86,7 +88,22 @@ struct Ended<'a> {
 #[derive(Debug)]
 pub(super) struct Watch {
     sender: broadcast::Sender<Arc<Message>>,
+    /// One reference more than seats are taken. They are taken and counted under the lock of all watches.
+    places: Arc<()>,
     known: Mutex<Known>,
+}
+
+/// A reader's place at a watch, which goes on as long as one is taken.
+#[derive(Debug)]
+pub(super) struct Seat {
+    watch: Arc<Watch>,
+    _place: Arc<()>,
+}
+
+impl Seat {
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
 }
 
 /// All of them.
@@ -124,21 +141,22 @@ impl Watches {
     ///
     /// # Errors
     /// As [`Observer::of`].
-    pub(super) fn of(self: &Arc<Self>, pid: u32) -> Result<Arc<Watch>, MonitorError> {
-        if let Some(watch) = self.running(pid) {
-            return Ok(watch);
+    pub(super) fn of(self: &Arc<Self>, pid: u32) -> Result<Seat, MonitorError> {
+        if let Some(seat) = self.running(pid) {
+            return Ok(seat);
         }
         let mut observer = Observer::of(pid)?;
         let snapshot = observer.snapshot()?;
         let mut watches = locked(&self.watches);
         // Another reader may have come first.
         if let Some(watch) = watches.get(&pid).filter(|watch| watch.goes_on()) {
-            return Ok(Arc::clone(watch));
+            return Ok(watch.seat());
         }
         let begin = format!("looking at {} begins", snapshot.name);
         let begin = events::line(snapshot.taken_at_ms, Level::Info, begin);
         let watch = Arc::new(Watch {
             sender: broadcast::Sender::new(MOST_BEHIND),
+            places: Arc::new(()),
             known: Mutex::new(Known {
                 moments: VecDeque::from([Moment::of(&snapshot)]),
                 events: VecDeque::from([begin]),
@@ -146,38 +164,73 @@ impl Watches {
                 ended: None,
             }),
         });
-        watches.insert(pid, Arc::clone(&watch));
-        drop(watches);
         let (all, own) = (Arc::clone(self), Arc::clone(&watch));
-        thread::spawn(move || own.run(&all, observer));
-        Ok(watch)
+        let name = format!("watch {pid}");
+        let thread = thread::Builder::new().name(name);
+        thread
+            .spawn(move || {
+                let run = AssertUnwindSafe(|| own.run(&all, observer));
+                if panic::catch_unwind(run).is_err() {
+                    // Its readers are told, and the next one begins anew.
+                    own.end("looking at it failed: an error of this program");
+                    all.remove(pid, &own);
+                }
+            })
+            .map_err(|error| MonitorError::Kernel {
+                pid,
+                what: "a thread to look with",
+                errno: Errno::from_io_error(&error).unwrap_or(Errno::AGAIN),
+            })?;
+        let seat = watch.seat();
+        watches.insert(pid, watch);
+        Ok(seat)
     }
 
     /// A process whose end is to be seen by whoever comes later stays; another one may have got the number of any other.
-    fn running(&self, pid: u32) -> Option<Arc<Watch>> {
+    fn running(&self, pid: u32) -> Option<Seat> {
         let watches = locked(&self.watches);
         let watch = watches.get(&pid)?;
-        (watch.goes_on() || self.kept == Some(pid)).then(|| Arc::clone(watch))
+        (watch.goes_on() || self.kept == Some(pid)).then(|| watch.seat())
     }
 
     /// Forgets a watch that nobody follows; whether it did.
     fn forget(&self, pid: u32, watch: &Arc<Watch>) -> bool {
         let mut watches = locked(&self.watches);
-        // Readers come by the same lock: none can be coming now.
-        if self.kept == Some(pid) || watch.sender.receiver_count() > 0 {
+        // Readers take their seats under the same lock: none can be coming now.
+        if self.kept == Some(pid) || watch.is_followed() {
             return false;
         }
-        if watches
-            .get(&pid)
-            .is_some_and(|other| Arc::ptr_eq(other, watch))
-        {
-            watches.remove(&pid);
-        }
+        take_out(&mut watches, pid, watch);
         true
+    }
+
+    fn remove(&self, pid: u32, watch: &Arc<Watch>) {
+        take_out(&mut locked(&self.watches), pid, watch);
+    }
+}
+
+/// Another watch of that number stays.
+fn take_out(watches: &mut HashMap<u32, Arc<Watch>>, pid: u32, watch: &Arc<Watch>) {
+    if watches
+        .get(&pid)
+        .is_some_and(|other| Arc::ptr_eq(other, watch))
+    {
+        watches.remove(&pid);
     }
 }
 
 impl Watch {
+    fn seat(self: &Arc<Self>) -> Seat {
+        Seat {
+            watch: Arc::clone(self),
+            _place: Arc::clone(&self.places),
+        }
+    }
+
+    fn is_followed(&self) -> bool {
+        Arc::strong_count(&self.places) > 1
+    }
+
     fn goes_on(&self) -> bool {
         locked(&self.known).ended.is_none()
     }
@@ -196,22 +249,22 @@ impl Watch {
         )
     }
 
-    fn run(self: Arc<Self>, all: &Watches, mut observer: Observer) {
+    fn run(self: &Arc<Self>, all: &Watches, mut observer: Observer) {
         let mut followed = Instant::now();
         loop {
             thread::sleep(all.every);
-            if self.sender.receiver_count() > 0 {
+            if self.is_followed() {
                 followed = Instant::now();
-            } else if followed.elapsed() > LINGER && all.forget(observer.pid(), &self) {
+            } else if followed.elapsed() > LINGER && all.forget(observer.pid(), self) {
                 return;
             }
             match observer.snapshot() {
                 Ok(snapshot) => self.tell(snapshot),
                 Err(MonitorError::Silent { .. }) => {}
                 Err(error) => {
-                    self.end(&error);
+                    self.end(&error.to_string());
                     if all.kept != Some(observer.pid()) {
-                        while !all.forget(observer.pid(), &self) {
+                        while !all.forget(observer.pid(), self) {
                             thread::sleep(all.every.max(Duration::from_secs(1)));
                         }
                     }
@@ -243,9 +296,9 @@ impl Watch {
         }));
     }
 
-    fn end(&self, error: &MonitorError) {
+    fn end(&self, text: &str) {
         let mut known = locked(&self.known);
-        let text = error.to_string();
+        let text = text.to_owned();
         let at_ms = known.snapshot.taken_at_ms;
         let new = vec![events::line(at_ms, Level::Warning, text.clone())];
         let ended = Ended {
@@ -283,7 +336,8 @@ mod tests {
             .unwrap();
         let every = Duration::from_millis(100);
         let watches = Watches::new(every, Some(child.id())).unwrap();
-        let (hello, mut receiver) = watches.of(child.id()).unwrap().follow();
+        let seat = watches.of(child.id()).unwrap();
+        let (hello, mut receiver) = seat.watch().follow();
         assert_eq!(hello.event, "hello");
         let data: serde_json::Value = serde_json::from_str(&hello.data).unwrap();
         assert_eq!(data["snapshot"]["pid"], child.id());
@@ -300,7 +354,7 @@ mod tests {
         assert_eq!(last.event, "ended");
         assert!(last.data.contains("has ended"), "{}", last.data);
         // Whoever comes later is told of the end.
-        let (hello, _) = watches.of(child.id()).unwrap().follow();
+        let (hello, _) = watches.of(child.id()).unwrap().watch().follow();
         assert!(hello.data.contains("\"ended\":\"process"), "{}", hello.data);
     }
 

@@ -145,9 +145,13 @@ pub(crate) fn run(options: &StatusOptions) -> Result<(), Failure> {
     }
 }
 
-/// The report, for those who show it otherwise.
-pub(crate) fn machine() -> Result<impl Serialize, Failure> {
-    gather(&mut Processes::new())
+/// The report, for those who show it otherwise; of all processes `only` one, if so.
+pub(crate) fn machine(only: Option<u32>) -> Result<impl Serialize, Failure> {
+    let mut status = gather(&mut Processes::new())?;
+    if let Some(only) = only {
+        status.processes.retain(|process| process.is(only));
+    }
+    Ok(status)
 }
 
 fn text(status: &Status) -> String {

@@ -21,6 +21,13 @@ pub(super) struct ProcessLine {
     pub(super) page_file_maximum: u64,
 }
 
+impl ProcessLine {
+    /// Whether it is the line of process `pid`.
+    pub(super) const fn is(&self, pid: u32) -> bool {
+        self.pid == pid
+    }
+}
+
 /// Those that may be looked into. Without `/proc` there are none.
 pub(super) fn lines(processes: &mut Processes) -> Vec<ProcessLine> {
     processes
@@ -59,7 +66,7 @@ pub(super) fn table(processes: &[ProcessLine]) -> Table {
     ]);
     for process in processes {
         table.add_row([
-            format!("{} {}", process.pid, process.name),
+            format!("{} {}", process.pid, terminal::clean(&process.name)),
             format!(
                 "{} ({}) of {}",
                 size(process.commit_charge),

@@ -22,7 +22,9 @@ mod palette;
 mod symbols;
 mod tree;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -30,10 +32,14 @@ use ratatui::crossterm::event::{
     self, DisableMouseCapture, EnableMouseCapture, Event, KeyEventKind,
 };
 use ratatui::crossterm::execute;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use self::app::{App, Next};
 use crate::arguments::TopOptions;
 use crate::failure::Failure;
+
+/// How soon a signal is noticed, at the latest.
+const SIGNAL_LOOK: Duration = Duration::from_millis(100);
 
 /// Runs until it is left with `q`.
 pub(crate) fn run(options: &TopOptions) -> Result<(), Failure> {
@@ -45,15 +51,64 @@ pub(crate) fn run(options: &TopOptions) -> Result<(), Failure> {
     }
     // A process that cannot be shown is said in one line, before the screen changes.
     let mut app = App::new(options.pid)?;
-    let mut terminal = ratatui::try_init().map_err(|error| broken(&error))?;
-    // Where there is no mouse, keys do everything.
-    let _ = execute!(std::io::stdout(), EnableMouseCapture);
-    let ended = watch(&mut terminal, &mut app, options.every);
-    let _ = execute!(std::io::stdout(), DisableMouseCapture);
-    ratatui::restore();
+    let signals = Signals::caught().map_err(|error| broken(&error))?;
+    let mut screen = Screen::open().map_err(|error| broken(&error))?;
+    let ended = watch(&mut screen.terminal, &mut app, options.every, &signals);
+    drop(screen);
+    // As if it had not been caught, now that the terminal is what it was.
+    if let Some(signal) = signals.came() {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
     match ended.map_err(|error| broken(&error))? {
         Some(line) => Err(Failure::Broken(line)),
         None => Ok(()),
+    }
+}
+
+/// The terminal while it is ours. What it was comes back however this ends.
+struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    fn open() -> std::io::Result<Self> {
+        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        // The library's own hook, which this one goes on to, leaves the mouse as it is.
+        let restore = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let _ = execute!(std::io::stdout(), DisableMouseCapture);
+            restore(info);
+        }));
+        // Where there is no mouse, keys do everything.
+        let _ = execute!(std::io::stdout(), EnableMouseCapture);
+        Ok(Self { terminal })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = execute!(std::io::stdout(), DisableMouseCapture);
+        ratatui::restore();
+    }
+}
+
+/// Signals that end the program: caught, so that the terminal can be put back first.
+struct Signals(Vec<(i32, Arc<AtomicBool>)>);
+
+impl Signals {
+    fn caught() -> std::io::Result<Self> {
+        let caught = [SIGTERM, SIGHUP, SIGINT, SIGQUIT].map(|signal| {
+            let came = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(signal, Arc::clone(&came))?;
+            Ok((signal, came))
+        });
+        caught.into_iter().collect::<std::io::Result<_>>().map(Self)
+    }
+
+    /// One that came.
+    fn came(&self) -> Option<i32> {
+        let came = |(_, came): &&(i32, Arc<AtomicBool>)| came.load(Ordering::Relaxed);
+        self.0.iter().find(came).map(|(signal, _)| *signal)
     }
 }
 
@@ -66,20 +121,21 @@ fn watch(
     terminal: &mut DefaultTerminal,
     app: &mut App,
     every: Duration,
+    signals: &Signals,
 ) -> std::io::Result<Option<String>> {
-    loop {
+    while signals.came().is_none() {
         let look = Instant::now();
         if let Some(line) = app.look() {
             return Ok(Some(line));
         }
         terminal.draw(|frame| app.draw(frame))?;
-        loop {
+        while signals.came().is_none() {
             let left = every.saturating_sub(look.elapsed());
             if left.is_zero() {
                 break;
             }
-            if !event::poll(left)? {
-                break;
+            if !event::poll(left.min(SIGNAL_LOOK))? {
+                continue;
             }
             let next = match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => app.key(key),
@@ -97,4 +153,5 @@ fn watch(
             }
         }
     }
+    Ok(None)
 }

@@ -1,9 +1,12 @@
 //! Names of code: the function that holds an offset of a program or library.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
+use pagekeeper_sys::file::{FileSystem, FileSystemKind, open_regular};
 
 /// Files larger than this are not read for a name.
 const MOST_BYTES: u64 = 256 << 20;
@@ -41,6 +44,17 @@ impl Symbols {
     }
 }
 
+/// All bytes of an ordinary file, if they are not too many. The process that is looked at chose the name: behind it may lie
+/// anything.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let is_here = |place: &FileSystem| place.kind != FileSystemKind::Remote;
+    let file = open_regular(path, false, is_here).ok()?;
+    let mut bytes = Vec::new();
+    let most = MOST_BYTES + 1;
+    File::from(file).take(most).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= MOST_BYTES).then_some(bytes)
+}
+
 impl Module {
     /// Reads a file as the process sees it: it may have another root.
     fn read(pid: u32, module: &str) -> Option<Self> {
@@ -53,10 +67,7 @@ impl Module {
         } else {
             module.into()
         };
-        if std::fs::metadata(&path).ok()?.len() > MOST_BYTES {
-            return None;
-        }
-        let bytes = std::fs::read(path).ok()?;
+        let bytes = read(&path)?;
         let file = object::File::parse(&*bytes).ok()?;
         let mut functions: Vec<Function> = file
             .symbols()
@@ -103,6 +114,23 @@ impl Module {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        let mut symbols = Symbols::default();
+        for path in [&pipe, &link] {
+            let name = path.to_str().unwrap();
+            assert_eq!(symbols.name(std::process::id(), name, 0), None);
+        }
+        // What is read as it is, without an end.
+        assert!(read(Path::new("/proc/self/mem")).is_none());
+    }
 
     #[test]
     fn the_own_code_has_a_name() {

@@ -4,6 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`create`] | a nameless file in a folder, or a named empty one; every refusal in clear words |
+//! | [`regular`](self) | opening what somebody else names |
 //! | [`space`](self) | allocate in steps, punch, free space, kind of file system |
 //! | [`direct`](self) | direct I/O, found out by doing it |
 //! | [`cache`](self) | write out, forget, count what is cached |
@@ -12,6 +13,7 @@ mod cache;
 mod create;
 mod direct;
 mod facts;
+mod regular;
 mod space;
 
 pub use cache::{CacheState, WriteOut, cache_state, forget, prefetch, write_out};
@@ -23,6 +25,7 @@ pub use facts::{
     FileFacts, duplicate, facts, is_open_for, make_private, of_process, read_at, reopen_alike,
     take_from_leader, write_at,
 };
+pub use regular::open_regular;
 pub use space::{
     AllocateHow, Allocated, FileSystem, FileSystemKind, allocate, file_system, file_system_of,
     punch, truncate, zero_range,

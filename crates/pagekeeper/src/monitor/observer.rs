@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pagekeeper_sys::Errno;
 use pagekeeper_sys::process::{self, Identity};
 use pagekeeper_sys::procmap::{Maps, Residence};
 use pagekeeper_sys::time::thread_processor_time;
@@ -9,7 +10,7 @@ use pagekeeper_units::PAGE_SIZE;
 
 use super::error::MonitorError;
 use super::kernel_view::{self, InMemory, Pages};
-use super::live::ask::LiveSource;
+use super::live::ask::{LiveSource, PATIENCE};
 use super::live::collect;
 use super::live::listing::LiveRegions;
 use super::page_info::{PageInfo, free_at, from_page, residence_name};
@@ -49,9 +50,10 @@ pub struct Observer {
     command: String,
     teller: Teller,
     looks: u32,
-    /// `None` where the kernel does not say which pages are in memory.
-    pages: Option<Pages>,
+    pages: PageMap,
     seen: Option<Seen>,
+    /// How long the process may take to answer.
+    patience: Duration,
 }
 
 /// Who tells of the memory that Pagekeeper manages.
@@ -63,6 +65,32 @@ enum Teller {
     Process(LiveSource),
     /// It is this process.
     Own,
+}
+
+/// What says which pages are in memory. Opened for the first look at regions: a list of all processes needs none, and a
+/// descriptor for each would be more than a process may have.
+#[derive(Debug)]
+enum PageMap {
+    Unopened,
+    Open(Pages),
+    /// The kernel does not say it.
+    Refused,
+}
+
+impl PageMap {
+    /// Opens it, if that was not tried before.
+    fn open(&mut self, pid: u32) {
+        if matches!(self, Self::Unopened) {
+            *self = Pages::of(pid).map_or(Self::Refused, Self::Open);
+        }
+    }
+
+    const fn get(&self) -> Option<&Pages> {
+        match self {
+            Self::Open(pages) => Some(pages),
+            Self::Unopened | Self::Refused => None,
+        }
+    }
 }
 
 /// Regions as they were seen last.
@@ -83,7 +111,10 @@ impl Observer {
     /// # Errors
     /// [`MonitorError`]: there is none, it is somebody else's, it may not be looked into, it has no memory.
     pub fn of(pid: u32) -> Result<Self, MonitorError> {
-        let identity = Identity::of(pid).map_err(|_| MonitorError::NoSuchProcess { pid })?;
+        let identity = Identity::of(pid).map_err(|errno| match errno {
+            Errno::NOENT | Errno::SRCH => MonitorError::NoSuchProcess { pid },
+            errno => MonitorError::refused(pid, "its status", errno),
+        })?;
         if identity.has_ended() {
             return Err(MonitorError::NoMemory { pid });
         }
@@ -103,8 +134,9 @@ impl Observer {
             command: process::command_line(pid).unwrap_or_default(),
             teller,
             looks: 0,
-            pages: Pages::of(pid).ok(),
+            pages: PageMap::Unopened,
             seen: None,
+            patience: PATIENCE,
         })
     }
 
@@ -166,7 +198,7 @@ impl Observer {
             return Ok(snapshot);
         };
         snapshot.regions.clone_from(&seen.regions);
-        let in_memory = self.pages.as_ref().map(|_| seen.in_memory);
+        let in_memory = self.pages.get().map(|_| seen.in_memory);
         sum_up(&mut snapshot.totals, &snapshot.regions, in_memory);
         snapshot.age_ms = snapshot
             .age_ms
@@ -177,7 +209,7 @@ impl Observer {
                 snapshot.age_ms / 1000
             ));
         }
-        if self.pages.is_none() {
+        if self.pages.get().is_none() {
             snapshot.notes.push(
                 "which pages are in memory is not known: the kernel does not open this process's page map"
                     .to_owned(),
@@ -205,6 +237,14 @@ impl Observer {
     /// As [`Observer::snapshot`].
     pub fn figures(&mut self) -> Result<Snapshot, MonitorError> {
         self.whatever_it_runs(|it| it.look(false).map(|(snapshot, _)| snapshot))
+    }
+
+    /// The same, for one of many: of a process that takes longer to answer, what it told last or what the kernel shows.
+    pub(super) fn figures_within(&mut self, patience: Duration) -> Result<Snapshot, MonitorError> {
+        self.patience = patience;
+        let figures = self.figures();
+        self.patience = PATIENCE;
+        figures
     }
 
     /// What lies at an address, and where its page is.
@@ -235,7 +275,7 @@ impl Observer {
         }
         let snapshot = self.one_snapshot()?;
         Ok(match snapshot.region_at(address) {
-            Some(region) => from_page(region, address, self.pages.as_ref()),
+            Some(region) => from_page(region, address, self.pages.get()),
             None => free_at(&snapshot, address),
         })
     }
@@ -306,7 +346,7 @@ impl Observer {
                 let regions = with_regions.then(collect::own_regions);
                 (figures, regions)
             }
-            Teller::Process(live) => match live.figures(with_regions) {
+            Teller::Process(live) => match live.figures(with_regions, self.patience) {
                 Ok(told) => {
                     if live.is_silent() && !identity.is_stopped() {
                         let text = MonitorError::Silent { pid }.to_string();
@@ -346,7 +386,8 @@ impl Observer {
         if regions.is_empty() {
             return Err(MonitorError::Exited { pid });
         }
-        let mut in_memory = match &self.pages {
+        self.pages.open(pid);
+        let mut in_memory = match self.pages.get() {
             Some(pages) => {
                 kernel_view::fill_pages(pages, &mut regions).map_err(refused("its page map"))?
             }

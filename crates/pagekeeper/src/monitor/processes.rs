@@ -1,12 +1,18 @@
 //! The list of processes, with a few figures for each.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use pagekeeper_sys::process;
 
 use super::error::MonitorError;
 use super::observer::Observer;
 use super::snapshot::{Counters, Snapshot, Source, Totals};
+
+/// How long a process may take to answer, and all together: one that does not, or late on purpose, is not to keep the others'
+/// figures from being shown.
+const EACH: Duration = Duration::from_millis(50);
+const ALL: Duration = Duration::from_millis(500);
 
 /// One process of the list.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,10 +75,12 @@ impl Processes {
         self.observers
             .retain(|pid, _| pids.binary_search(pid).is_ok());
         self.closed = 0;
+        let until = Instant::now() + ALL;
         Ok(pids
             .into_iter()
             .filter_map(|pid| {
-                let summary = self.look_at(pid);
+                let left = until.saturating_duration_since(Instant::now());
+                let summary = self.look_at(pid, left.min(EACH));
                 self.closed += usize::from(summary.is_none());
                 summary
             })
@@ -84,18 +92,18 @@ impl Processes {
         self.closed
     }
 
-    fn look_at(&mut self, pid: u32) -> Option<ProcessSummary> {
+    fn look_at(&mut self, pid: u32, patience: Duration) -> Option<ProcessSummary> {
         let known = self.observers.remove(&pid);
         let mut observer = match known {
             Some(observer) => observer,
             None => Observer::of(pid).ok()?,
         };
-        let figures = match observer.figures() {
+        let figures = match observer.figures_within(patience) {
             Ok(figures) => figures,
             // Another process may have got the number.
             Err(_) => {
                 observer = Observer::of(pid).ok()?;
-                observer.figures().ok()?
+                observer.figures_within(patience).ok()?
             }
         };
         self.observers.insert(pid, observer);

@@ -82,7 +82,8 @@ fn hold_spaces() {
     // One order for everybody who takes several.
     spaces.sort_unstable_by_key(|space| space.number);
     let copies = spaces.into_iter().map(Copying::begin).collect();
-    let spaces = SPACES.read().unwrap_or_else(PoisonError::into_inner);
+    // For writing: a reader of another thread would stay in the child's copy of the lock for ever.
+    let spaces = SPACES.write().unwrap_or_else(PoisonError::into_inner);
     let locks: Vec<Box<dyn Kept>> = vec![
         Box::new(spaces),
         Box::new(registry::hold()),

@@ -16,8 +16,10 @@ use super::record::{LiveFigures, Reader, RegionRecord};
 use super::requests::{Outcome, residence_of};
 use crate::engine::Residence;
 
-/// How long an answer may take: the process may have no processor, or much to list.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer may take: the process may have no processor.
+pub(in super::super) const PATIENCE: Duration = Duration::from_secs(2);
+/// And how long a list of its regions may, as long as it is seen to go on.
+const LONGEST: Duration = Duration::from_secs(30);
 /// In between, whether the process is still there and runs is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often what is written meanwhile is read again.
@@ -82,17 +84,29 @@ impl LiveSource {
         self.file.words()
     }
 
-    /// Asks for something, and waits until it was answered.
-    fn ask(&mut self, wanted: u32) -> Result<(), MonitorError> {
+    /// Asks for something, and waits until it was answered: the whole question, or `request`, the one for a page.
+    fn ask(
+        &mut self,
+        wanted: u32,
+        request: Option<u32>,
+        patience: Duration,
+    ) -> Result<(), MonitorError> {
         let pid = self.pid;
         self.words()[word::WANTED].fetch_or(wanted, Ordering::AcqRel);
         let ticket = advance_shared(&self.words()[word::TICKET]);
-        let patience = if self.is_silent { LOOK } else { PATIENCE };
-        let until = Instant::now() + patience;
+        let patience = if self.is_silent {
+            LOOK.min(patience)
+        } else {
+            patience
+        };
+        let began = Instant::now();
+        let mut until = began + patience;
+        let mut beat = self.words()[word::BEAT].load(Ordering::Relaxed);
         loop {
             let answered = self.words()[word::ANSWERED].load(Ordering::Acquire);
+            let told = self.words()[word::TOLD].load(Ordering::Acquire);
             // Tickets go round; the difference does not.
-            if answered.wrapping_sub(ticket) as i32 >= 0 {
+            if answered.wrapping_sub(ticket) as i32 >= 0 || request == Some(told) {
                 self.is_silent = false;
                 return Ok(());
             }
@@ -100,24 +114,37 @@ impl LiveSource {
             if identity.has_ended() {
                 return Err(MonitorError::Exited { pid });
             }
+            let beats = self.words()[word::BEAT].load(Ordering::Relaxed);
+            // Whoever wants figures only has those that were told last.
+            if beats != beat && wanted != layout::FIGURES {
+                beat = beats;
+                until = (Instant::now() + PATIENCE).min(began + LONGEST);
+            }
             if identity.is_stopped() || Instant::now() >= until {
                 self.is_silent = true;
                 return Err(MonitorError::Silent { pid });
             }
-            wait_shared(&self.words()[word::ANSWERED], answered, Some(LOOK));
+            let left = until.saturating_duration_since(Instant::now());
+            wait_shared(
+                &self.words()[word::ANSWERED],
+                answered,
+                Some(LOOK.min(left)),
+            );
         }
     }
 
-    /// Figures, and regions where they are asked for: fresh ones, or those that the process told last when it is silent.
+    /// Figures, and regions where they are asked for: fresh ones, or those that the process told last when it is silent for
+    /// longer than `patience`.
     pub(in super::super) fn figures(
         &mut self,
         with_regions: bool,
+        patience: Duration,
     ) -> Result<(LiveFigures, Option<LiveRegions>), MonitorError> {
         let wanted = match with_regions {
             true => layout::FIGURES | layout::REGIONS,
             false => layout::FIGURES,
         };
-        let asked = self.ask(wanted);
+        let asked = self.ask(wanted, None, patience);
         match asked {
             Ok(()) => {}
             Err(MonitorError::Silent { .. }) if self.has_told() => {}
@@ -187,34 +214,30 @@ impl LiveSource {
         words[word::ADDRESS].store(address as u32, Ordering::Release);
         words[word::ADDRESS + 1].store((address >> 32) as u32, Ordering::Release);
         words[word::ANSWER_BYTES].store(0, Ordering::Release);
-        let asked = self.ask(layout::ONE_PAGE);
+        let number = words[word::ASKED].load(Ordering::Relaxed).wrapping_add(1);
+        words[word::ASKED].store(number, Ordering::Release);
+        let asked = self.ask(layout::ONE_PAGE, Some(number), PATIENCE);
         let words = self.words();
         let length = words[word::ANSWER_BYTES].load(Ordering::Acquire) as usize;
         let mut bytes = vec![0; length.min(layout::ANSWER_ROOM)];
         let read = self.file.read(layout::ANSWER_AT, &mut bytes);
-        words[word::ASKER].store(0, Ordering::Release);
+        self.file.unlock();
         asked?;
         read.map_err(|errno| MonitorError::refused(pid, "its live source", errno))?;
         Ok(bytes)
     }
 
-    /// Readers ask for pages one after the other. One that ended with its turn loses it.
+    /// Readers ask for pages one after the other: the file's lock, which the kernel takes from whoever ends with it, also in
+    /// another process namespace.
     fn take_turn(&self) -> Result<(), MonitorError> {
-        let asker = &self.words()[word::ASKER];
-        let own = std::process::id();
+        let pid = self.pid;
         let until = Instant::now() + PATIENCE;
         loop {
-            let holder = match asker.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(()),
-                Err(holder) => holder,
-            };
-            let is_gone = holder != own && Identity::of(holder).is_err();
-            if is_gone {
-                let _ = asker.compare_exchange(holder, 0, Ordering::AcqRel, Ordering::Relaxed);
-            } else if Instant::now() >= until {
-                return Err(MonitorError::Silent { pid: self.pid });
-            } else {
-                std::thread::sleep(Duration::from_millis(1));
+            let taken = self.file.try_lock();
+            match taken.map_err(|errno| MonitorError::refused(pid, "its live source", errno))? {
+                true => return Ok(()),
+                false if Instant::now() >= until => return Err(MonitorError::Silent { pid }),
+                false => std::thread::sleep(Duration::from_millis(1)),
             }
         }
     }
@@ -280,5 +303,89 @@ impl LiveSource {
             address,
             reason: reason.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicBool;
+    use pagekeeper_sys::shared_file::{OwnedFile, wake_shared};
+    use pagekeeper_units::PageCount;
+
+    /// A file as a publisher has it, and a reader of it.
+    fn pair(name: &str) -> (OwnedFile, std::os::fd::OwnedFd, LiveSource) {
+        let (owned, descriptor) = OwnedFile::create(name, PageCount::new(64)).unwrap();
+        let pid = std::process::id();
+        let paths = process::descriptors_of(pid, &format!("/memfd:{name}")).unwrap();
+        let file = SharedFile::open(&paths[0]).unwrap();
+        let live = LiveSource {
+            pid,
+            file,
+            is_silent: false,
+        };
+        (owned, descriptor, live)
+    }
+
+    #[test]
+    fn a_list_that_takes_long_is_waited_for_while_it_goes_on() {
+        let (owned, _descriptor, mut live) = pair("pk-test-beat");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let words = owned.words();
+                let until = Instant::now() + PATIENCE + PATIENCE / 4;
+                while Instant::now() < until {
+                    words[word::BEAT].fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(LOOK / 10);
+                }
+                is_over.store(true, Ordering::Release);
+                let ticket = words[word::TICKET].load(Ordering::Acquire);
+                words[word::ANSWERED].store(ticket, Ordering::Release);
+                wake_shared(&words[word::ANSWERED]);
+            });
+            assert_eq!(
+                live.ask(layout::FIGURES | layout::REGIONS, None, PATIENCE),
+                Ok(())
+            );
+            assert!(is_over.load(Ordering::Acquire));
+        });
+        // Without a beat it is given up.
+        let pid = live.pid;
+        let silent = Err(MonitorError::Silent { pid });
+        assert_eq!(
+            live.ask(layout::FIGURES | layout::REGIONS, None, PATIENCE),
+            silent
+        );
+    }
+
+    #[test]
+    fn a_request_for_one_page_does_not_wait_for_a_list() {
+        let (owned, _descriptor, mut live) = pair("pk-test-told");
+        let words = owned.words();
+        // Of a reader that gave up: its answer is not taken for the next one's.
+        words[word::ASKED].store(6, Ordering::Release);
+        words[word::TOLD].store(6, Ordering::Release);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while words[word::ASKED].load(Ordering::Acquire) != 7 {
+                    std::thread::yield_now();
+                }
+                owned.write(layout::ANSWER_AT, b"answer");
+                words[word::ANSWER_BYTES].store(6, Ordering::Release);
+                words[word::TOLD].store(7, Ordering::Release);
+            });
+            assert_eq!(live.ask_for_page(layout::WHERE, 0).unwrap(), b"answer");
+        });
+        // The turn is free, and whoever goes while it is taken frees it.
+        let paths = process::descriptors_of(std::process::id(), "/memfd:pk-test-told").unwrap();
+        let [first, second] = [(); 2].map(|()| SharedFile::open(&paths[0]).unwrap());
+        assert_eq!(first.try_lock(), Ok(true));
+        assert_eq!(second.try_lock(), Ok(false));
+        assert!(live.take_turn().is_err());
+        drop(first);
+        assert_eq!(second.try_lock(), Ok(true));
+        second.unlock();
+        assert!(live.take_turn().is_ok());
     }
 }

@@ -125,20 +125,21 @@ fn fill_in(found: &mut LiveFigures, total: EngineStatistics) {
     found.sites.truncate(MOST_SITES);
 }
 
-/// Lists all regions, at most [`MOST_REGIONS`]; where there are more, neighbours are told as one.
-pub(super) fn regions() -> Listed {
-    list(MOST_REGIONS)
+/// Lists all regions, at most [`MOST_REGIONS`]; where there are more, neighbours are told as one. `beat` is called every few
+/// milliseconds meanwhile, with no lock held.
+pub(super) fn regions(beat: &dyn Fn()) -> Listed {
+    list(MOST_REGIONS, beat)
 }
 
 /// The same for somebody in this process.
 pub(in super::super) fn own_regions() -> LiveRegions {
     let taken_at_ms = now_ms();
     let start = Instant::now();
-    let listed = regions();
+    let listed = regions(&|| {});
     listed.into_live(taken_at_ms, start.elapsed().as_millis() as u64)
 }
 
-fn list(most: usize) -> Listed {
+fn list(most: usize, beat: &dyn Fn()) -> Listed {
     let mut listed = Listed {
         held: pagekeeper_sys::map::held(),
         is_whole: true,
@@ -158,7 +159,8 @@ fn list(most: usize) -> Listed {
                 listed.is_whole = false;
                 break;
             };
-            listed.add(&part.regions, most);
+            listed.add(&part.regions, most, beat);
+            beat();
             match part.next {
                 Some(next) => from = next,
                 None => break,
@@ -173,7 +175,12 @@ fn list(most: usize) -> Listed {
 
 impl Listed {
     /// Adds regions, which lie upwards, with where their pages are.
-    fn add(&mut self, regions: &[(RegionInfo, Option<Arc<dyn Engine>>)], most: usize) {
+    fn add(
+        &mut self,
+        regions: &[(RegionInfo, Option<Arc<dyn Engine>>)],
+        most: usize,
+        beat: &dyn Fn(),
+    ) {
         self.add_names(regions);
         let mut parts: Vec<Part> = regions.iter().map(Part::new).collect();
         let mut first = 0;
@@ -197,7 +204,7 @@ impl Listed {
             if let Some(parts) = parts.get_mut(first..behind)
                 && parts.iter().any(|part| part.strip.is_some())
             {
-                look_up(parts, span, &**engine);
+                look_up(parts, span, &**engine, beat);
             }
             first = behind;
         }
@@ -297,7 +304,7 @@ impl Part {
 }
 
 /// Where the pages of neighbouring regions are, which make up `span`.
-fn look_up(parts: &mut [Part], span: PageRange, engine: &dyn Engine) {
+fn look_up(parts: &mut [Part], span: PageRange, engine: &dyn Engine, beat: &dyn Fn()) {
     let mut place = 0;
     let mut from = span.start();
     while from < span.end() {
@@ -318,5 +325,6 @@ fn look_up(parts: &mut [Part], span: PageRange, engine: &dyn Engine) {
             }
         });
         from = to;
+        beat();
     }
 }

@@ -8,7 +8,7 @@ pub(super) const NAME: &str = "pagekeeper-live";
 /// The first word: "PKLV".
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"PKLV");
 /// Moves whenever anything here or in [`super::record`] changes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Words of the first page, by their numbers.
 pub(super) mod word {
@@ -27,13 +27,17 @@ pub(super) mod word {
     /// Bytes of the figures and of the regions.
     pub(in super::super) const FIGURE_BYTES: usize = 7;
     pub(in super::super) const REGION_BYTES: usize = 8;
-    /// The reader whose request for one page is worked on; 0: none.
-    pub(in super::super) const ASKER: usize = 9;
-    /// The request: what is asked, and the address (low, high).
-    pub(in super::super) const REQUEST: usize = 10;
-    pub(in super::super) const ADDRESS: usize = 11;
+    /// The request for one page, of the reader that has the file's lock: what is asked, and the address (low, high).
+    pub(in super::super) const REQUEST: usize = 9;
+    pub(in super::super) const ADDRESS: usize = 10;
     /// The bytes of the answer.
-    pub(in super::super) const ANSWER_BYTES: usize = 13;
+    pub(in super::super) const ANSWER_BYTES: usize = 12;
+    /// The number of the request, and of the one that was answered last: a request need not wait for regions that are being
+    /// listed.
+    pub(in super::super) const ASKED: usize = 13;
+    pub(in super::super) const TOLD: usize = 14;
+    /// Moves while regions are being listed, which may take long.
+    pub(in super::super) const BEAT: usize = 15;
 }
 
 /// Bits of what is wanted.

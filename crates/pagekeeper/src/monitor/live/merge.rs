@@ -34,12 +34,13 @@ pub(super) fn coarsen(regions: &mut Vec<RegionRecord>, arenas: &[PageRange], mos
     }
 }
 
+/// Regions lie space after space, each upwards: what comes next may lie below.
 fn in_one_arena(arenas: &[PageRange], lower: u64, higher: u64) -> bool {
     let behind = arenas.partition_point(|arena| arena.address() <= lower);
     behind
         .checked_sub(1)
         .and_then(|place| arenas.get(place))
-        .is_some_and(|arena| higher < arena.end().address())
+        .is_some_and(|arena| lower <= higher && higher < arena.end().address())
 }
 
 /// Two regions as one; `second` lies above `first`.
@@ -141,6 +142,22 @@ mod tests {
                 sum.2 + region.pages.resident,
             )
         })
+    }
+
+    #[test]
+    fn another_space_below_is_no_neighbour() {
+        let arenas: Vec<_> = [(16, 400), (1000, 1400)]
+            .map(|(start, end)| PageRange::between(PageNumber::new(start), PageNumber::new(end)))
+            .into();
+        // The second space lies below the first.
+        let upper = (0..32).map(|place| record(1000 + place * 4, 1000 + place * 4, place % 5));
+        let lower = (0..32).map(|place| record(16 + place * 4, 16 + place * 4, place % 5));
+        let mut regions: Vec<_> = upper.chain(lower).collect();
+        let before = sums(&regions);
+        coarsen(&mut regions, &arenas, 8);
+        assert_eq!(sums(&regions), before);
+        assert!(regions.len() <= 8, "{}", regions.len());
+        assert!(regions.iter().all(|region| region.size_bytes <= 128 << 12));
     }
 
     #[test]

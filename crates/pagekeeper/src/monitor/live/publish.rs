@@ -160,7 +160,7 @@ impl Publisher {
             self.asked = Instant::now();
             if self.regions.is_due() {
                 let (start, taken_at_ms) = (thread_processor_time(), now_ms());
-                let listed = collect::regions();
+                let listed = collect::regions(&|| self.meanwhile());
                 let took_ms = now_ms().saturating_sub(taken_at_ms);
                 if listed.is_whole {
                     let bytes = listed.encode(taken_at_ms, took_ms);
@@ -168,6 +168,19 @@ impl Publisher {
                 }
                 self.regions.done(start);
             }
+        }
+    }
+
+    /// While regions are being listed: says that it goes on, and answers who wants one page only.
+    fn meanwhile(&self) {
+        let words = self.file.words();
+        words[word::BEAT].fetch_add(1, Ordering::Relaxed);
+        let one_page = layout::ONE_PAGE;
+        if words[word::WANTED].load(Ordering::Relaxed) & one_page != 0
+            && words[word::WANTED].fetch_and(!one_page, Ordering::AcqRel) & one_page != 0
+        {
+            requests::answer(&self.file);
+            wake_shared(&words[word::ANSWERED]);
         }
     }
 

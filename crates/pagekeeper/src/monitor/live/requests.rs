@@ -71,6 +71,8 @@ pub(super) fn residence_of(bits: u64) -> Option<Residence> {
 /// Answers the request that stands in the words.
 pub(super) fn answer(file: &OwnedFile) {
     let words = file.words();
+    // Written last by the reader: what follows is this request, or one that nobody waits for any more.
+    let asked = words[word::ASKED].load(Ordering::Acquire);
     let low = words[word::ADDRESS].load(Ordering::Acquire);
     let high = words[word::ADDRESS + 1].load(Ordering::Acquire);
     let address = u64::from(high) << 32 | u64::from(low);
@@ -81,6 +83,7 @@ pub(super) fn answer(file: &OwnedFile) {
     };
     file.write(layout::ANSWER_AT, &bytes);
     words[word::ANSWER_BYTES].store(bytes.len() as u32, Ordering::Release);
+    words[word::TOLD].store(asked, Ordering::Release);
 }
 
 /// Where the page of an address is: outcome, residence, whether anything is allocated there, the region, its name.
