@@ -106,7 +106,8 @@ mod tests {
                 median: 3.0,
                 least: 1.0,
                 most: 5.0,
-                count: 3
+                count: 3,
+                interval: [1.0, 5.0],
             }
         );
         let even = Summary::of(&[4.0, 1.0, 2.0, 9.0]).unwrap();

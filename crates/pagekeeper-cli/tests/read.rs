@@ -15,9 +15,25 @@ fn word_at(offset: u64) -> u64 {
     offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1
 }
 
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// A process that keeps [`DATA`] in [`RAM`].
 struct Target {
-    child: Child,
+    running: Running,
     _output: BufReader<ChildStdout>,
     /// Where the data lies.
     base: u64,
@@ -27,7 +43,7 @@ struct Target {
 
 impl Target {
     fn start(engine: EngineKind) -> Option<Self> {
-        let mut child = Command::new(std::env::current_exe().expect("a path"))
+        let child = Command::new(std::env::current_exe().expect("a path"))
             .args(["--exact", "the_target", "--nocapture"])
             .env(TARGET, engine.to_string())
             .env("TMPDIR", "/var/tmp")
@@ -35,13 +51,13 @@ impl Target {
             .stdout(Stdio::piped())
             .spawn()
             .expect("started");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut running = Running(child);
+        let mut output = BufReader::new(running.0.stdout.take().expect("a pipe"));
         loop {
             let mut line = String::new();
             assert!(output.read_line(&mut line).expect("a line") > 0, "it ended");
             if let Some((_, why)) = line.split_once("skipped, because ") {
                 println!("skipped, because {why}");
-                child.wait().expect("ended");
                 return None;
             }
             if let Some((_, addresses)) = line.split_once("ready ") {
@@ -50,7 +66,7 @@ impl Target {
                     .map(|word| word.parse().expect("a number"))
                     .collect();
                 return Some(Self {
-                    child,
+                    running,
                     _output: output,
                     base: numbers[0],
                     stack: numbers[1],
@@ -60,14 +76,7 @@ impl Target {
     }
 
     fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.running.0.id().to_string()
     }
 }
 
@@ -167,8 +176,7 @@ fn a_process_that_ends_while_it_is_read_is_said_to_have_ended() {
     let mut bytes = [0; 4096];
     output.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes[..8], word_at(0).to_ne_bytes());
-    target.child.kill().unwrap();
-    target.child.wait().unwrap();
+    target.running.end();
     let mut rest = Vec::new();
     output.read_to_end(&mut rest).unwrap();
     assert!((rest.len() as u64) < DATA.get() - 4096);

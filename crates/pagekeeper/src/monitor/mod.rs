@@ -18,6 +18,7 @@ mod kernel_view;
 mod live;
 mod observer;
 mod page_info;
+mod page_map;
 mod processes;
 mod region;
 mod snapshot;

@@ -9,18 +9,19 @@ use pagekeeper_sys::time::thread_processor_time;
 use pagekeeper_units::PAGE_SIZE;
 
 use super::error::MonitorError;
-use super::kernel_view::{self, InMemory, Pages};
+use super::kernel_view::{self, InMemory};
 use super::live::ask::{LiveSource, PATIENCE};
 use super::live::collect;
 use super::live::listing::LiveRegions;
 use super::page_info::{PageInfo, free_at, from_page, residence_name};
+use super::page_map::PageMap;
 use super::region::{Region, RegionUse};
 use super::snapshot::{Snapshot, Source};
 use super::sums::{add_told, count_activity, now_ms, place_code, sum_up, totals_of};
 use crate::statistics::Exactness;
 
-/// Of a processor, the part that looking at regions may take: a twentieth. Larger processes are looked at less often.
-const REST: u32 = 20;
+/// Of a processor, the part that looking at regions may take: a fiftieth. Larger processes are looked at less often.
+const REST: u32 = 50;
 
 /// Regions that are so old are said to be.
 const NOTABLE_AGE_MS: u64 = 2000;
@@ -65,32 +66,6 @@ enum Teller {
     Process(LiveSource),
     /// It is this process.
     Own,
-}
-
-/// What says which pages are in memory. Opened for the first look at regions: a list of all processes needs none, and a
-/// descriptor for each would be more than a process may have.
-#[derive(Debug)]
-enum PageMap {
-    Unopened,
-    Open(Pages),
-    /// The kernel does not say it.
-    Refused,
-}
-
-impl PageMap {
-    /// Opens it, if that was not tried before.
-    fn open(&mut self, pid: u32) {
-        if matches!(self, Self::Unopened) {
-            *self = Pages::of(pid).map_or(Self::Refused, Self::Open);
-        }
-    }
-
-    const fn get(&self) -> Option<&Pages> {
-        match self {
-            Self::Open(pages) => Some(pages),
-            Self::Unopened | Self::Refused => None,
-        }
-    }
 }
 
 /// Regions as they were seen last.

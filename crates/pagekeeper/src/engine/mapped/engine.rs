@@ -1,7 +1,9 @@
 //! The engine itself: the trait's verbs on the book, and the thread that keeps the balance.
 
+use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use pagekeeper_model::{PageState, Protection};
 use pagekeeper_sys::map;
@@ -44,9 +46,10 @@ impl Default for MappedSwitches {
 /// A released allocation up to this size leaves its empty pieces open for a while.
 const KEPT_ALLOCATION: PageCount = PageCount::new(64);
 
-/// How often and how long a commit waits for space that is being given back.
-const WAITS: u32 = 50;
-const WAIT: core::time::Duration = core::time::Duration::from_millis(20);
+/// How long a commit waits for space that is being given back: a disk may take a millisecond or more for each piece. It looks
+/// whenever the balancer got on, or so often.
+const WAIT: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a mapped engine is made from.
 #[derive(Clone, Debug)]
@@ -170,7 +173,7 @@ impl MappedEngine {
         if commits {
             self.core.balance.wait_for_room();
         }
-        let mut waits = 0;
+        let mut until = None;
         let (book, before) = loop {
             let mut book = self.core.book();
             if commits && book.file_pieces > 0 {
@@ -180,11 +183,13 @@ impl MappedEngine {
             match book.change(&self.core.kernel, changes) {
                 Ok(()) => break (book, before),
                 // What the balancer gives back at this moment is missing: refused would be wrong.
-                Err(EngineError::PageFileSpace(_)) if book.files.is_punching() && waits < WAITS => {
-                    waits += 1;
+                Err(EngineError::PageFileSpace(_))
+                    if book.files.is_punching()
+                        && Instant::now() < *until.get_or_insert_with(|| Instant::now() + WAIT) =>
+                {
                     let turn = self.core.balance.turns.current();
                     drop(book);
-                    self.core.balance.turns.wait(turn, Some(WAIT));
+                    self.core.balance.turns.wait(turn, Some(LOOK));
                 }
                 Err(error) => return Err(error),
             }

@@ -13,6 +13,9 @@ use super::piece::Place;
 use super::places::Places;
 use crate::error::EngineError;
 
+/// Pieces whose space is given back by one call (64 MiB).
+const PUNCHED_AT_ONCE: u64 = 32;
+
 /// One file and its slots.
 #[derive(Debug)]
 struct Member {
@@ -218,7 +221,19 @@ impl Files {
     /// A run whose space is to be given back with [`PageFile::punch`], and the file it lies in. Say then
     /// how that went.
     pub(super) fn next_retired(&mut self) -> Option<(Run, Arc<PageFile>)> {
-        let run = self.retired.pop()?;
+        let last = self.retired.last_mut()?;
+        let run = match last.pieces {
+            // The rest stays for the next time: who waits for space need not wait for all of it.
+            many if many > PUNCHED_AT_ONCE => {
+                last.pieces -= PUNCHED_AT_ONCE;
+                let slot = last.place.slot + last.pieces as u32;
+                Run {
+                    place: Place { slot, ..last.place },
+                    pieces: PUNCHED_AT_ONCE,
+                }
+            }
+            _ => self.retired.pop()?,
+        };
         let member = self.members.get(usize::from(run.place.file))?;
         self.punching += 1;
         Some((run, Arc::clone(&member.file)))
@@ -283,5 +298,43 @@ fn give_back_in(member: &mut Member, run: Run) {
 fn give_back_slots(member: &mut Member, run: Run) {
     for slot in run.place.slot..run.place.slot + run.pieces as u32 {
         member.places.give_back(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_given_back_in_parts_that_can_be_used_again_at_once() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let most = PageCount::new(100 * PIECE_PAGES as u64);
+        let mut files = Files::new(vec![folder.path().to_owned()], most, false);
+        // One slot is the brake's.
+        let runs = files.take(0, 100).unwrap();
+        assert!(files.take(0, 1).is_err(), "all of it is taken");
+        files.give_back(&runs);
+        let (first, file) = files.next_retired().unwrap();
+        assert_eq!(first.pieces, PUNCHED_AT_ONCE);
+        assert!(files.is_punching());
+        let punched = file.punch(first.place.offset(0), first.bytes());
+        files.was_punched(first, punched);
+        let again = files.take(0, PUNCHED_AT_ONCE).unwrap();
+        let pieces: u64 = again.iter().map(|run| run.pieces).sum();
+        assert_eq!(pieces, PUNCHED_AT_ONCE);
+        files.give_back(&again);
+        // The rest, each piece once.
+        let mut slots = Vec::new();
+        while let Some((run, file)) = files.next_retired() {
+            assert!(run.pieces <= PUNCHED_AT_ONCE);
+            slots.extend((run.place.slot..).take(run.pieces as usize));
+            let punched = file.punch(run.place.offset(0), run.bytes());
+            files.was_punched(run, punched);
+        }
+        slots.sort_unstable();
+        assert_eq!(slots.len(), 100);
+        assert!(slots.windows(2).all(|two| two[0] != two[1]));
+        assert_eq!(files.taken_pieces(), 0);
+        assert!(!files.is_punching());
     }
 }
