@@ -80,6 +80,13 @@ impl Race<'_> {
                         threads,
                         calls: (most / 50).max(1_000),
                     };
+                    if contender == ContenderKind::Mapped && job.is_scattered() {
+                        let reason = format!(
+                            "with {alive} reservations its commits lie scattered over gigabytes, and each takes a piece of 2 MiB of the page file (docs/engines.md)"
+                        );
+                        self.results.skip("calls", contender, reason, false);
+                        return true;
+                    }
                     let (warm, limit) = (256 << 20, Duration::from_secs(300));
                     let work = Work::Calls(job);
                     let turn: Turn<calls::Report> =

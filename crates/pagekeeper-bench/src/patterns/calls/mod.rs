@@ -85,6 +85,11 @@ impl Job {
         (self.calls / self.alive + 1).next_multiple_of(PAGES_PER_GRANULE)
     }
 
+    /// Whether each commit lies in another reservation, far from the others.
+    pub(crate) const fn is_scattered(&self) -> bool {
+        self.alive > self.calls
+    }
+
     /// The reservation and the page in it that call `index` is about: all reservations by turns, in no order that a cache
     /// could use.
     const fn target(&self, index: u64) -> (usize, u64) {
