@@ -4,7 +4,7 @@
 //! each watched slice has one look in it, which so weighs several times what it does once a second, and the median of the pairs'
 //! differences is told with how sure it is.
 //!
-//! The process has ten thousand regions beside its data. Another process looks as `top` does, at everything.
+//! The process has a hundred or ten thousand regions beside its data. Another process looks as `top` does, at everything.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -24,8 +24,8 @@ use crate::zipf::Zipf;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const WORDS_PER_PAGE: u64 = PAGE / 8;
-/// Regions beside the data.
-const REGIONS: u64 = 10_000;
+/// Regions beside the data: as many as an ordinary process has, and many.
+pub(crate) const REGIONS: [u64; 2] = [100, 10_000];
 /// Operations between two looks at the clock.
 const BATCH: u64 = 256;
 /// Where in a slice the look begins, so that it is over within it.
@@ -49,6 +49,11 @@ impl Load {
             Self::Pages => "pages",
         }
     }
+
+    /// The cell of the results.
+    pub(crate) fn cell(self, regions: u64) -> String {
+        format!("{}/{regions}", self.name())
+    }
 }
 
 /// What a child has to do.
@@ -57,6 +62,8 @@ pub(crate) struct Job {
     pub(crate) engine: String,
     pub(crate) place: Place,
     pub(crate) load: Load,
+    /// Regions beside the data.
+    pub(crate) regions: u64,
     pub(crate) data_bytes: u64,
     /// Of each slice.
     pub(crate) seconds: f64,
@@ -106,7 +113,7 @@ pub(crate) fn observe(pid: u32) -> anyhow::Result<()> {
 pub(crate) fn run(job: &Job) -> anyhow::Result<Report> {
     let engine: EngineKind = job.engine.parse().map_err(anyhow::Error::msg)?;
     let space = ours_space(engine, &job.place, ByteCount::new(job.data_bytes))?;
-    let _regions = regions(&space)?;
+    let _regions = regions(&space, job.regions)?;
     let data = space
         .reserve(ByteCount::new(job.data_bytes))
         .committed()
@@ -120,7 +127,7 @@ pub(crate) fn run(job: &Job) -> anyhow::Result<Report> {
             words.store(page * WORDS_PER_PAGE + word, value(page, packed, word));
         }
     }
-    let mut watcher = Watcher::start()?;
+    let mut watcher = Watcher::start(job.regions)?;
     let mut report = Report::default();
     let mut worker = Worker::new(job, pages);
     // Until nothing is new to the engine any more.
@@ -154,9 +161,9 @@ fn value(page: u64, is_packed: bool, word: u64) -> u64 {
 }
 
 /// Every second page of a stretch of address space committed.
-fn regions(space: &Space) -> anyhow::Result<Reservation> {
-    let reservation = space.reserve(ByteCount::new(REGIONS * PAGE)).build()?;
-    for page in (0..REGIONS).step_by(2) {
+fn regions(space: &Space, count: u64) -> anyhow::Result<Reservation> {
+    let reservation = space.reserve(ByteCount::new(count * PAGE)).build()?;
+    for page in (0..count).step_by(2) {
         reservation.commit(page * PAGE..(page + 1) * PAGE, Protection::READ_WRITE)?;
     }
     Ok(reservation)
@@ -214,12 +221,14 @@ impl Worker {
 
 /// The process that looks.
 struct Watcher {
+    /// Regions that it must see.
+    regions: u64,
     child: Child,
     answers: BufReader<std::process::ChildStdout>,
 }
 
 impl Watcher {
-    fn start() -> anyhow::Result<Self> {
+    fn start(regions: u64) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["observer", &std::process::id().to_string()])
             .stdin(Stdio::piped())
@@ -228,6 +237,7 @@ impl Watcher {
             .context("the observer cannot be started")?;
         let output = child.stdout.take().context("no pipe")?;
         let mut started = Self {
+            regions,
             child,
             answers: BufReader::new(output),
         };
@@ -247,7 +257,7 @@ impl Watcher {
             .next()
             .and_then(|word| word.parse().ok())
             .unwrap_or(0);
-        if regions < REGIONS {
+        if regions < self.regions {
             bail!("the observer sees {regions} regions only");
         }
         took.context("the observer says nothing")

@@ -9,7 +9,7 @@ use super::{METADATA, MONITOR, Race, Turn};
 use crate::arguments::Options;
 use crate::contender::{ContenderKind, Place};
 use crate::job::Work;
-use crate::patterns::monitor::Load;
+use crate::patterns::monitor::{Load, REGIONS};
 use crate::patterns::{calls, heap, metadata, monitor};
 
 impl Race<'_> {
@@ -155,7 +155,8 @@ impl Race<'_> {
     /// Work that is watched and not watched, by turns within one child.
     pub(super) fn monitor(&mut self) {
         for repeat in 1..=self.options.repeat() {
-            for load in Load::ALL {
+            let loads = Load::ALL.into_iter();
+            for (load, regions) in loads.flat_map(|load| REGIONS.map(|regions| (load, regions))) {
                 for contender in self.wanted(&MONITOR) {
                     let Some(engine) = contender.engine() else {
                         continue;
@@ -163,7 +164,7 @@ impl Race<'_> {
                     eprintln!(
                         "monitor: {repeat} of {}: {}, {}",
                         self.options.repeat(),
-                        load.name(),
+                        load.cell(regions),
                         contender.name()
                     );
                     let data = match load {
@@ -178,6 +179,7 @@ impl Race<'_> {
                         engine: engine.name().to_owned(),
                         place: place.clone(),
                         load,
+                        regions,
                         data_bytes: data.get(),
                         seconds: MONITOR_SLICE,
                         pairs: if self.options.quick { 3 } else { MONITOR_PAIRS },
@@ -196,7 +198,7 @@ impl Race<'_> {
                         limit,
                     );
                     if let Turn::Done(report, _) = turn {
-                        self.collect_monitor(load.name(), contender, &report);
+                        self.collect_monitor(&load.cell(regions), contender, &report);
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::{interval, median};
 use crate::contender::ContenderKind;
-use crate::patterns::monitor::Load;
+use crate::patterns::monitor::{Load, REGIONS};
 use crate::results::Results;
 
 pub(super) const ROWS: [ContenderKind; 2] = [ContenderKind::Inline, ContenderKind::Mapped];
@@ -12,6 +12,7 @@ pub(super) fn write(results: &Results, text: &mut String) {
     let mut table = Table::new(&[
         "contender",
         "load",
+        "regions beside",
         "pairs",
         "operations/s alone",
         "watched",
@@ -20,12 +21,14 @@ pub(super) fn write(results: &Results, text: &mut String) {
         "observer, ms a look",
     ]);
     for contender in ROWS {
-        for load in Load::ALL {
-            let find = |metric| results.find("monitor", load.name(), contender, metric);
+        let loads = Load::ALL.into_iter();
+        for (load, regions) in loads.flat_map(|load| REGIONS.map(|regions| (load, regions))) {
+            let find = |metric| results.find("monitor", &load.cell(regions), contender, metric);
             let cost = find("cost %");
             table.row(vec![
                 contender.name().to_owned(),
                 load.name().to_owned(),
+                regions.to_string(),
                 cost.map_or_else(String::new, |cost| cost.count.to_string()),
                 median(find("alone operations/s")),
                 median(find("watched operations/s")),
@@ -37,7 +40,7 @@ pub(super) fn write(results: &Results, text: &mut String) {
     }
     table.write(
         "## Being looked at",
-        "The same work in slices of a quarter of a second, by turns alone and with one look in it: one thread loads words anywhere in data that fits (fits), or loads and stores after Zipf in data larger than the RAM that fits when packed (pages); 10,000 more regions lie beside the data; another process takes whole snapshots. What a look costs is the difference of two neighbouring slices, as the median of all pairs with where it lies 19 times of 20: what is below 0 was faster when watched.",
+        "The same work in slices of a quarter of a second, by turns alone and with one look in it: one thread loads words anywhere in data that fits (fits), or loads and stores after Zipf in data larger than the RAM that fits when packed (pages); more regions lie beside the data; another process takes whole snapshots. What a look costs is the difference of two neighbouring slices, as the median of all pairs with where it lies 19 times of 20: what is below 0 was faster when watched.",
         text,
     );
 }
@@ -51,7 +54,13 @@ mod tests {
     fn the_cost_is_the_median_of_the_pairs() {
         let mut results = empty();
         for cost in [0.2, -1.0, 3.0] {
-            results.add("monitor", "pages", ContenderKind::Inline, "cost %", cost);
+            results.add(
+                "monitor",
+                "pages/100",
+                ContenderKind::Inline,
+                "cost %",
+                cost,
+            );
         }
         let mut text = String::new();
         write(&results, &mut text);
