@@ -104,16 +104,26 @@ fn identity_of(file: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     Ok((status.st_dev, status.st_ino))
 }
 
-impl MapLookup for ByQuery {
-    fn at_or_above(&self, address: u64) -> Result<Option<Region>, Errno> {
-        let mut name = [0_u8; 4096];
+impl ByQuery {
+    /// As [`MapLookup::at_or_above`], but without the name, which is a third of the price.
+    ///
+    /// # Errors
+    /// What the kernel gives.
+    pub fn nameless_at_or_above(&self, address: u64) -> Result<Option<Region>, Errno> {
+        self.ask(address, &mut [])
+    }
+
+    /// One question. The name goes into `name`; none is asked for where that is empty.
+    fn ask(&self, address: u64, name: &mut [u8]) -> Result<Option<Region>, Errno> {
         // SAFETY: A struct of integers, for which zero is a value.
         let mut argument: c::procmap_query = unsafe { core::mem::zeroed() };
         argument.size = size_of::<c::procmap_query>() as u64;
         argument.query_flags = c::procmap_query_flags::PROCMAP_QUERY_COVERING_OR_NEXT_VMA as u64;
         argument.query_addr = address;
-        argument.vma_name_size = name.len() as u32;
-        argument.vma_name_addr = name.as_mut_ptr().expose_provenance() as u64;
+        if !name.is_empty() {
+            argument.vma_name_size = name.len() as u32;
+            argument.vma_name_addr = name.as_mut_ptr().expose_provenance() as u64;
+        }
         // SAFETY: Opcode and struct belong together; the name buffer is as long as it says.
         match unsafe { ioctl::ioctl(&*self.file, Updater::<PROCMAP_QUERY, _>::new(&mut argument)) }
         {
@@ -150,6 +160,12 @@ impl MapLookup for ByQuery {
             inode: argument.inode,
             name: RegionName::new(&name[..name_length]),
         }))
+    }
+}
+
+impl MapLookup for ByQuery {
+    fn at_or_above(&self, address: u64) -> Result<Option<Region>, Errno> {
+        self.ask(address, &mut [0; 4096])
     }
 }
 

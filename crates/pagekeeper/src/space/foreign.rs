@@ -5,8 +5,11 @@
 //!
 //! The kernel can be asked about one address (Linux 6.11), which says everything of memory without a file. What belongs to a file's
 //! mapping is only seen by reading the whole map, tens of microseconds: images are remembered, and asked for again one by one.
+//! Names are what is dearest in an answer: a file is known by its number, and the labels of the rest are remembered, because they follow
+//! from where a mapping lies.
 
 use core::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
 
 use pagekeeper_model::{ForeignKind, ForeignMapping, ForeignMemory};
 use pagekeeper_sys::Errno;
@@ -32,8 +35,12 @@ enum State {
         /// The mark of the process that opened it: a forked child's map is another.
         process: u32,
         images: Vec<Image>,
+        labelled: VecDeque<Region>,
     },
 }
+
+/// Mappings without a file whose labels are remembered: stack, heap, and what else is asked for again and again.
+const LABELS: usize = 8;
 
 /// A program or library, as the whole map showed it: its mappings, upwards.
 struct Image(Vec<Region>);
@@ -79,16 +86,24 @@ impl Lookup {
     fn find(&self, page: PageNumber) -> Result<Option<ForeignMapping>, NotByOne> {
         let mut state = self.state.borrow_mut();
         state.make_ready();
-        let State::Open { query, images, .. } = &mut *state else {
+        let State::Open {
+            query,
+            images,
+            labelled,
+            ..
+        } = &mut *state
+        else {
             return Err(NotByOne);
         };
-        let Some(region) = query.at_or_above(page.address())? else {
+        let Some(region) = query.nameless_at_or_above(page.address())? else {
             return Ok(None);
         };
         if !region.has_file() {
-            return Ok(Some(convert(&region, &[region])));
+            return with_label(query, labelled, &region);
         }
-        let known = images.iter().find(|image| image.0.contains(&region));
+        let known = images
+            .iter()
+            .find(|image| image.0.iter().any(|part| is_same_mapping(part, &region)));
         if let Some(image) = known
             && image.is_as_it_was(query, &region)?
         {
@@ -98,9 +113,39 @@ impl Lookup {
         images.clear();
         let with_code = groups(&regions).filter(|group| group.iter().any(is_code));
         images.extend(with_code.map(|group| Image(group.to_vec())));
-        let group = groups(&regions).find(|group| group.contains(&region));
+        let holds = |group: &&[Region]| group.iter().any(|part| is_same_mapping(part, &region));
+        let group = groups(&regions).find(holds);
         Ok(Some(convert(&region, group.ok_or(NotByOne)?)))
     }
+}
+
+/// What `region`, which has no file and was asked for without its label, is.
+fn with_label(
+    query: &ByQuery,
+    labelled: &mut VecDeque<Region>,
+    region: &Region,
+) -> Result<Option<ForeignMapping>, NotByOne> {
+    if let Some(known) = labelled.iter().find(|known| is_same_mapping(known, region)) {
+        return Ok(Some(convert(known, core::slice::from_ref(known))));
+    }
+    let found = query.at_or_above(region.range.address())?;
+    let named = found
+        .filter(|found| is_same_mapping(found, region))
+        .ok_or(NotByOne)?;
+    if labelled.len() >= LABELS {
+        labelled.pop_front();
+    }
+    labelled.push_back(named);
+    Ok(Some(convert(&named, &[named])))
+}
+
+/// Whether both are one mapping; their names are not looked at.
+fn is_same_mapping(one: &Region, other: &Region) -> bool {
+    one.range == other.range
+        && one.access == other.access
+        && one.shared == other.shared
+        && one.offset == other.offset
+        && is_same_file(one, other)
 }
 
 impl State {
@@ -118,6 +163,7 @@ impl State {
                 query,
                 process: mark,
                 images: Vec::new(),
+                labelled: VecDeque::new(),
             },
             _ => Self::Unavailable,
         };
@@ -129,14 +175,24 @@ impl Image {
     /// a part with code.
     fn is_as_it_was(&self, query: &ByQuery, region: &Region) -> Result<bool, Errno> {
         let is_there = |known: &Region| -> Result<bool, Errno> {
-            Ok(known == region || query.at(known.range.address())?.as_ref() == Some(known))
+            if is_same_mapping(known, region) {
+                return Ok(true);
+            }
+            let found = query.nameless_at_or_above(known.range.address())?;
+            Ok(found.is_some_and(|found| is_same_mapping(&found, known)))
         };
         let first = &self.0[0];
+        // With a gap below it, the question about the page below is answered with the beginning itself.
         let below = match first.range.start().get().checked_sub(1) {
-            Some(page) => query.at(PageNumber::new(page).address())?,
+            Some(page) => query.nameless_at_or_above(PageNumber::new(page).address())?,
             None => None,
         };
-        if below.is_some_and(|below| is_same_file(&below, first)) || !is_there(first)? {
+        let begins = match below {
+            Some(below) if is_same_mapping(&below, first) => true,
+            Some(below) if is_same_file(&below, first) => false,
+            _ => is_there(first)?,
+        };
+        if !begins {
             return Ok(false);
         }
         match self.0.iter().find(|part| is_code(part)) {

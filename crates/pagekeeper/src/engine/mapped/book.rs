@@ -7,15 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
+use super::empties::Empties;
 use super::files::{Files, Run};
 use super::kernel::{Kernel, Markers};
 use super::page_set::PIECE_PAGES;
 use super::piece::{Nature, Piece, Place, piece_number};
 use crate::error::EngineError;
-
-/// Empty pieces that stay open, so that a page committed and decommitted in turn does not open and close a piece
-/// each time.
-const EMPTY_PIECES_KEPT: usize = 8;
 
 /// An inaccessible stretch of address space, some pieces of which are open.
 #[derive(Debug)]
@@ -95,7 +92,7 @@ pub(super) struct Book {
     /// File pieces in the order in which they are looked at for victims.
     pub(super) clock: VecDeque<PieceKey>,
     pub(super) file_pieces: u64,
-    empties: VecDeque<PieceKey>,
+    pub(super) empties: Empties,
     /// Pieces that were opened only to join others, near the mapping limit.
     spares: Vec<PieceKey>,
     /// Runs of adjoining open pieces: each is a mapping or two.
@@ -115,7 +112,7 @@ impl Book {
             file_markers_known: !markers.file,
             clock: VecDeque::new(),
             file_pieces: 0,
-            empties: VecDeque::new(),
+            empties: Empties::default(),
             spares: Vec::new(),
             islands: 0,
             mapping_limit: u64::MAX,
@@ -264,36 +261,6 @@ impl Book {
         self.files.give_back(&runs);
     }
 
-    /// A piece has become empty, and may be wanted again soon: it stays open for a while.
-    pub(super) fn keep_empty(&mut self, kernel: &Kernel, key: PieceKey) {
-        if !self.empties.contains(&key) {
-            self.empties.push_back(key);
-        }
-        if self.empties.len() > EMPTY_PIECES_KEPT
-            && let Some(oldest) = self.empties.pop_front()
-        {
-            self.close_if_empty(kernel, oldest);
-        }
-    }
-
-    /// Closes the empty pieces that were kept: all, or those that overlap `range`. Says whether there were any.
-    pub(super) fn close_empties(&mut self, kernel: &Kernel, range: Option<PageRange>) -> bool {
-        let before = self.empties.len();
-        let all = std::mem::take(&mut self.empties);
-        for key in all {
-            let overlaps = range.is_none_or(|range| {
-                self.piece(key.page)
-                    .is_none_or(|piece| piece.range.overlaps(range))
-            });
-            if overlaps {
-                self.close_if_empty(kernel, key);
-            } else {
-                self.empties.push_back(key);
-            }
-        }
-        before > self.empties.len()
-    }
-
     /// Closes the pieces among those opened along that `which` names, as far as they are still empty; the others of these
     /// have become pieces like any. Says whether there were any.
     pub(super) fn close_spares(&mut self, kernel: &Kernel, which: impl Fn(&Piece) -> bool) -> bool {
@@ -308,7 +275,7 @@ impl Book {
         before > self.spares.len()
     }
 
-    fn close_if_empty(&mut self, kernel: &Kernel, key: PieceKey) {
+    pub(super) fn close_if_empty(&mut self, kernel: &Kernel, key: PieceKey) {
         if self
             .piece_by_key(key)
             .is_some_and(|piece| piece.committed.is_empty())
@@ -327,9 +294,8 @@ impl Book {
     /// Bytes that the records take, about.
     pub(super) fn record_bytes(&self) -> u64 {
         let pieces: u64 = self.pieces().map(|piece| piece.record_bytes() + 32).sum();
-        let queues = (self.clock.capacity() + self.empties.capacity() + self.spares.capacity())
-            * size_of::<PieceKey>();
-        pieces + queues as u64 + self.files.record_bytes()
+        let queues = (self.clock.capacity() + self.spares.capacity()) * size_of::<PieceKey>();
+        pieces + queues as u64 + self.empties.record_bytes() + self.files.record_bytes()
     }
 
     /// An arena goes: nothing in it is committed, or nobody cares any more.

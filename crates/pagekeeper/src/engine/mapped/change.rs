@@ -13,6 +13,7 @@
 
 use core::ops::Range;
 
+use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::Access;
 use pagekeeper_units::PageRange;
 
@@ -190,6 +191,23 @@ impl Book {
         if let Some(result) = self.open_fenced(kernel, changes) {
             return result;
         }
+        let result = self.change_or_take_back(kernel, changes);
+        if let Err(EngineError::Kernel { errno, .. }) = &result
+            && *errno == Errno::NOMEM
+            && self.close_whatever_is_empty(kernel)
+        {
+            // Mappings are the process's, and a program may have come to the limit by its own: what stands open without need goes
+            // before anything is refused.
+            return self.change_or_take_back(kernel, changes);
+        }
+        result
+    }
+
+    fn change_or_take_back(
+        &mut self,
+        kernel: &Kernel,
+        changes: &[Change],
+    ) -> Result<(), EngineError> {
         let mut opened = Vec::new();
         let result = self.change_opening(kernel, changes, &mut opened);
         if result.is_err() && !opened.is_empty() {
@@ -247,8 +265,8 @@ impl Book {
                     self.open_pieces(kernel, change.range, wanted, widen, opened)?;
                 }
             }
-            // Opening one piece may close empty ones to make room, also some that this very change is about. The second
-            // time there are none left to close, and none are added.
+            // Opening one piece may close kept ones to make room, also some that this very change is about. It ends: a piece that
+            // has just been opened is not kept, so each further time has fewer to close, and none are added.
             if self.are_open(changes) {
                 break;
             }

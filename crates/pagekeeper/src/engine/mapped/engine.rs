@@ -288,7 +288,7 @@ impl Engine for MappedEngine {
 
     fn close_arena(&self, arena: PageRange) {
         let mut book = self.core.book();
-        book.close_empties(&self.core.kernel, Some(arena));
+        book.close_empties_in(&self.core.kernel, arena);
         book.close_spares(&self.core.kernel, |piece| piece.range.overlaps(arena));
         // Refused only at the mapping limit: then the arena stays, known and inaccessible where closed.
         let _ = book.close_arena(&self.core.kernel, arena);
@@ -313,7 +313,7 @@ impl Engine for MappedEngine {
         }
         self.decommit_all(committed, WhenEmpty::Close);
         let mut book = self.core.book();
-        book.close_empties(&self.core.kernel, Some(allocation));
+        book.close_empties_in(&self.core.kernel, allocation);
         book.close_spares(&self.core.kernel, |piece| piece.range.overlaps(allocation));
     }
 
@@ -394,7 +394,10 @@ impl Engine for MappedEngine {
     }
 
     fn set_budget(&self, budget: EngineBudget) {
-        self.core.book().account.ram = budget.ram.get().max(Self::MINIMUM_RAM.get());
+        let mut book = self.core.book();
+        book.account.ram = budget.ram.get().max(Self::MINIMUM_RAM.get());
+        book.fit_empties(&self.core.kernel);
+        drop(book);
         self.core.balance_now();
     }
 

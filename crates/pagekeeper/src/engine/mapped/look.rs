@@ -159,7 +159,7 @@ impl MappedEngine {
             let book = core.book();
             let anonymous: Vec<PageRange> = book
                 .pieces()
-                .filter(|piece| piece.nature == Nature::Anonymous)
+                .filter(|piece| piece.nature == Nature::Anonymous && !piece.committed.is_empty())
                 .map(|piece| piece.range)
                 .collect();
             (

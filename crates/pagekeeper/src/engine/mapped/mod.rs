@@ -11,7 +11,8 @@
 //! | [`book`] | arenas, pieces, charges; one mutex |
 //! | [`open`] | opening pieces without ever showing a page too early |
 //! | [`change`] | commit and protect: plan, do, undo, record |
-//! | [`decommit`] | decommit and release; which empty pieces stay open for a while |
+//! | [`decommit`] | decommit and release |
+//! | [`empties`] | which empty pieces stay open for a while |
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
 //! | [`balance`], [`levels`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
@@ -45,6 +46,7 @@ mod book;
 mod brake;
 mod change;
 mod decommit;
+mod empties;
 mod engine;
 mod files;
 mod kernel;

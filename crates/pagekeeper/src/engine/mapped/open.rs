@@ -71,13 +71,14 @@ impl Book {
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
         let whole = self.whole_pieces(run)?;
+        self.make_room(kernel, whole);
         let visible = if wanted == Wanted::Open(Access::READ_WRITE) {
             run
         } else {
             PageRange::default()
         };
         let wide = match widen {
-            true => self.widened(kernel, whole),
+            true => self.widened(whole),
             false => whole,
         };
         if wide != whole {
@@ -97,7 +98,7 @@ impl Book {
 
     /// `whole` with the closed pieces beside it that are to be opened along. All of one nature, so that opening them is
     /// all or nothing.
-    fn widened(&mut self, kernel: &Kernel, whole: PageRange) -> PageRange {
+    fn widened(&self, whole: PageRange) -> PageRange {
         let at_once = self.pieces_at_once();
         if at_once == 1 {
             return whole;
@@ -122,8 +123,8 @@ impl Book {
             arena.piece_range(first).start(),
             arena.piece_range(end - 1).end(),
         );
-        let of_whole = self.anonymous_end(kernel, whole);
-        let of_wide = self.anonymous_end(kernel, wide);
+        let of_whole = self.anonymous_end(whole);
+        let of_wide = self.anonymous_end(wide);
         let is_anonymous = of_whole == whole.end() && of_wide == wide.end();
         let is_file = of_whole == whole.start() && of_wide == wide.start();
         if is_anonymous || is_file { wide } else { whole }
@@ -137,7 +138,7 @@ impl Book {
         visible: PageRange,
         opened: &mut Vec<PieceKey>,
     ) -> Result<(), EngineError> {
-        let split_at = self.anonymous_end(kernel, whole);
+        let split_at = self.anonymous_end(whole);
         let group = |range: PageRange| Group {
             range,
             visible: range.intersection(visible),
@@ -170,15 +171,20 @@ impl Book {
         ))
     }
 
-    /// How far pieces of `whole` fit the anonymous share.
-    fn anonymous_end(&mut self, kernel: &Kernel, whole: PageRange) -> pagekeeper_units::PageNumber {
+    /// Empty pieces that are kept open go where the anonymous share has no room for `whole` beside them; what was only opened
+    /// along goes where not even the first piece has.
+    fn make_room(&mut self, kernel: &Kernel, whole: PageRange) {
         let share = self.account.anonymous_share(self.files.are_possible());
+        self.close_empties_for(kernel, whole.count().get(), share);
         let first = split(whole).next().map_or(0, |part| part.count().get());
         if self.account.anonymous_charged + first > share {
-            // Empty pieces that are kept open hold some of it.
-            self.close_empties(kernel, None);
             self.close_spares(kernel, |piece| piece.nature == Nature::Anonymous);
         }
+    }
+
+    /// How far pieces of `whole` fit the anonymous share.
+    fn anonymous_end(&self, whole: PageRange) -> pagekeeper_units::PageNumber {
+        let share = self.account.anonymous_share(self.files.are_possible());
         let mut charged = self.account.anonymous_charged;
         let mut end = whole.start();
         for part in split(whole) {
@@ -198,7 +204,7 @@ impl Book {
         count: u64,
     ) -> Result<Vec<Run>, EngineError> {
         self.files.take(first, count).or_else(|error| {
-            let closed = self.close_empties(kernel, None)
+            let closed = self.close_empties(kernel)
                 | self.close_spares(kernel, |piece| piece.nature != Nature::Anonymous);
             let punched = self.files.punch_retired();
             if closed || punched {

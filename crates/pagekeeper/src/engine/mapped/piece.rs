@@ -113,6 +113,8 @@ pub(super) struct Piece {
     pub(super) locked: PageSet,
     /// File pieces: pages of it have left memory at some time, so there is something to read ahead.
     pub(super) was_out: bool,
+    /// In the queue of those that stay open although nothing is in them.
+    pub(super) is_kept: bool,
     /// File pieces: pages of it are on their way out.
     pub(super) is_leaving: bool,
     /// File pieces: pages cached when it was last counted.
@@ -142,6 +144,7 @@ impl Piece {
             access: None,
             locked: PageSet::EMPTY,
             was_out: false,
+            is_kept: false,
             is_leaving: false,
             cached: 0,
             hand: 0,

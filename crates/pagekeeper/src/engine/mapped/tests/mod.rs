@@ -9,6 +9,7 @@
 
 mod budget;
 mod commits;
+mod empties;
 mod failures;
 mod kernel_touches;
 mod random;
