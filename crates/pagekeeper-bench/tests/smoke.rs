@@ -264,8 +264,8 @@ fn being_looked_at_is_measured() {
             .and_then(|one| one["values"].as_array().cloned())
             .unwrap_or_default()
     };
-    for load in ["fits/1", "pages/5"] {
-        assert_eq!(values(load, "cost %").len(), 2, "{results:#}");
-        assert!(!values(load, "look ms").is_empty());
+    for load in ["fits/100", "fits/10000", "pages/100", "pages/10000"] {
+        assert_eq!(values(load, "cost %").len(), 3, "{results:#}");
+        assert_eq!(values(load, "look ms").len(), 3);
     }
 }
