@@ -174,8 +174,11 @@ fn judge(redirected: &Redirected<'_>) -> Option<(u64, Exception)> {
     let kind = match cause {
         Cause::InPage(errno) => ExceptionKind::InPageError(errno.map(NonZeroI32::get)),
         Cause::Violation | Cause::Guard => match space.judge(address, access) {
-            // Another thread committed the page or was first at the guard.
-            Verdict::Ok => return None,
+            // Another thread committed the page or was first at the guard; or a page of a view is on its way out.
+            Verdict::Ok => {
+                space.wait_for_access(address);
+                return None;
+            }
             Verdict::Guard(_) => ExceptionKind::GuardPage,
             Verdict::AccessViolation(_) | Verdict::Foreign => ExceptionKind::AccessViolation,
         },

@@ -15,9 +15,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pagekeeper::{ByteCount, Opened, Protection, Refusal, RegionState, Section, Space, View};
+use pagekeeper::{
+    AllocationKind, ByteCount, EngineError, Opened, Protection, Refusal, RegionState, Section, Space,
+    View,
+};
 use pagekeeper_sys::announce::Announcement;
-use section_support::{GRANULE, PAGE, byte, refusal, space};
+use section_support::{GRANULE, PAGE, byte, cause, file, in_file, refusal, space};
 
 const ROLE: &str = "PAGEKEEPER_SECTION_ROLE";
 const NAME: &str = "PAGEKEEPER_SECTION_NAME";
@@ -154,6 +157,16 @@ fn other_process() {
             view.commit(2 * PAGE, PAGE, Protection::READ_WRITE).unwrap();
             view.write_at(2 * PAGE, &[42]).unwrap();
             say("done");
+            listen();
+        }
+        "file" => {
+            let section = Section::open(&space, &name).unwrap();
+            let view = section.view().build().unwrap();
+            if section.protection() == Protection::READ_WRITE {
+                view.write_at(PAGE, b"by the other").unwrap();
+            }
+            let facts = (section.kind(), section.size(), byte(&view, 0));
+            say(&format!("{facts:?}"));
             listen();
         }
         other => panic!("{other}?"),
@@ -309,14 +322,13 @@ fn announcements_that_lie_are_not_believed() {
     let space = space();
     let name = name("liar");
     let (section, ..) = create(&space, &name);
-    // What the true announcement looks like, without the process and all behind it.
-    let all = pagekeeper_sys::announce::names("pagekeeper/s1/").unwrap();
-    let own = format!("/{}/", std::process::id());
-    let announced: Vec<&String> = all.iter().filter(|it| it.contains(&own)).collect();
-    drop(section);
-    let left = pagekeeper_sys::announce::names("pagekeeper/s1/").unwrap();
-    let ours = announced.into_iter().find(|it| !left.contains(it)).unwrap();
-    let (prefix, _) = ours.split_once(&own).unwrap();
+    // What the true announcement looks like, without the thread and all behind it.
+    let ours = announcement_of(section);
+    let (prefix, _) = ours
+        .match_indices('/')
+        .nth(3)
+        .map(|(at, _)| ours.split_at(at))
+        .unwrap();
     let file = tempfile::tempfile().unwrap();
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
         .unwrap();
@@ -340,6 +352,83 @@ fn announcements_that_lie_are_not_believed() {
     let (_section, _view, opened) = create(&space, &name);
     assert_eq!(opened, Opened::Created);
     drop(bound);
+}
+
+#[test]
+fn a_named_section_of_a_file_is_found_by_other_processes_as_what_it_is() {
+    let space = space();
+    let mut own = file(3 * PAGE + 10);
+    let name = name("of-file");
+    let (section, opened) = Section::from_file(&space, &own)
+        .protection(Protection::READ_WRITE)
+        .size(3 * PAGE)
+        .name(&name)
+        .build_or_open()
+        .unwrap();
+    assert_eq!((opened, section.name()), (Opened::Created, Some(&*name)));
+    let mut other = Other::start("file", &name);
+    assert_eq!(other.answer(), format!("(FileView, {}, 1)", 3 * PAGE));
+    assert_eq!(in_file(&mut own, PAGE), b'b', "written there");
+    // The other one's handle keeps the name; whoever asks for it with another file gets the first one's.
+    drop(section);
+    let second = file(PAGE);
+    let (again, opened) = Section::from_file(&space, &second)
+        .name(&name)
+        .build_or_open()
+        .unwrap();
+    assert_eq!((opened, again.size()), (Opened::Existing, 3 * PAGE));
+    assert_eq!(again.protection(), Protection::READ_WRITE);
+    assert_eq!(byte(&again.view().build().unwrap(), PAGE), b'b');
+    let (memory, _, opened) = create(&space, &name);
+    assert_eq!(
+        (opened, memory.kind()),
+        (Opened::Existing, AllocationKind::FileView)
+    );
+    drop((again, memory));
+    other.kill();
+    assert_eq!(refusal(Section::open(&space, &name)), Refusal::NoSuchName);
+    let image = Section::image(&space, &second).name(&name).build().unwrap();
+    let answer = Other::start("file", &name).answer();
+    assert_eq!(answer, format!("(ImageView, {PAGE}, 1)"));
+    drop(image);
+}
+
+#[test]
+fn what_is_announced_and_cannot_be_seen_is_no_free_name() {
+    let space = space();
+    let name = name("unseen");
+    let (section, ..) = create(&space, &name);
+    let ours = announcement_of(section);
+    let (prefix, _) = ours
+        .match_indices('/')
+        .nth(3)
+        .map(|(at, _)| ours.split_at(at))
+        .unwrap();
+    // As a process of this user in a container of its own would.
+    let elsewhere = format!("{prefix}/4194303/3/0.0/0");
+    let bound = Announcement::bind_with_owner(elsewhere.as_bytes()).unwrap();
+    let EngineError::Names(why) = cause(Section::open(&space, &name)) else {
+        panic!("found what nobody can see");
+    };
+    assert!(why.contains("not to be seen"), "{why}");
+    cause(Section::named(&space, &name, SIZE).build());
+    drop(bound);
+    assert_eq!(create(&space, &name).2, Opened::Created);
+}
+
+/// What a section of this process is announced as. Gives the section up.
+fn announcement_of(section: Section) -> String {
+    let all = pagekeeper_sys::announce::names("pagekeeper/s1/").unwrap();
+    drop(section);
+    let left = pagekeeper_sys::announce::names("pagekeeper/s1/").unwrap();
+    let is_of_thread_here = |it: &String| {
+        let thread = it.split('/').nth(4).unwrap();
+        std::path::Path::new("/proc/self/task")
+            .join(thread)
+            .exists()
+    };
+    let mut gone = all.into_iter().filter(|it| !left.contains(it));
+    gone.find(is_of_thread_here).unwrap()
 }
 
 #[test]

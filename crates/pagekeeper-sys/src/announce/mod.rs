@@ -17,6 +17,9 @@ use crate::Errno;
 /// The longest name in bytes: the kernel's 108, less the zero in front.
 pub const LONGEST_NAME: usize = 107;
 
+/// How many may ask for the owner of a name before the kernel turns them away: nobody accepts them.
+const BACKLOG: i32 = 1024;
+
 /// A bound name. Dropping it takes the name away.
 #[derive(Debug)]
 pub struct Announcement {
@@ -45,8 +48,14 @@ impl Announcement {
     pub fn bind_with_owner(name: &[u8]) -> Result<Self, Errno> {
         let bound = Self::bind(name)?;
         // SAFETY: Touches no memory.
-        check(unsafe { libc::listen(bound.socket.as_raw_fd(), 8) })?;
+        check(unsafe { libc::listen(bound.socket.as_raw_fd(), BACKLOG) })?;
         Ok(bound)
+    }
+}
+
+impl From<Announcement> for OwnedFd {
+    fn from(announcement: Announcement) -> Self {
+        announcement.socket
     }
 }
 

@@ -135,6 +135,18 @@ impl Socket {
         self.set_patience(0)
     }
 
+    /// The number alone, which stays open.
+    pub(super) fn into_number(self) -> RawFd {
+        let number = self.number;
+        core::mem::forget(self);
+        number
+    }
+
+    /// The socket behind [`Socket::into_number`].
+    pub(super) fn from_number(number: RawFd) -> Self {
+        Self { number }
+    }
+
     /// Leaves the socket open for ever.
     pub(super) fn leak(self) {
         core::mem::forget(self);

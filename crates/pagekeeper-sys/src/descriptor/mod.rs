@@ -13,6 +13,8 @@
 //!    process; it must not go on.
 //! 4. [`own_numbers`] lists the numbers for wrappers of `close_range`, and [`vacate()`] makes room for `dup2`.
 //!
+//! Files of the program's that we open for ourselves are not kept but [`apart`].
+//!
 //! After `fork` the child has the descriptors but not the keeper: there `recover` fails, unless the number is still
 //! good or the kernel lets the child reach into its parent. What the child keeps itself gets a keeper of its own.
 
@@ -21,6 +23,7 @@
     reason = "UNSAFETY: system calls on descriptor numbers that another owner may have closed"
 )]
 
+pub mod apart;
 mod keeper;
 mod message;
 mod vacate;
@@ -262,9 +265,9 @@ pub fn own_numbers() -> impl Iterator<Item = RawFd> {
         .filter(|&number| number != NONE)
 }
 
-/// Keeps the keeper's record as it is across a fork, so that the child finds its lock free.
+/// Keeps the keeper's record and the worker's as they are across a fork, so that the child finds their locks free.
 pub fn hold_across_fork() -> impl Sized {
-    keeper::hold()
+    (keeper::hold(), apart::hold())
 }
 
 /// In a child that was forked this moment: closes its copies of the pager's descriptors. The parent's are not touched;

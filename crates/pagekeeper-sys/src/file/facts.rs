@@ -1,9 +1,8 @@
 //! What is to be known of an open file, positioned transfers, and reaching files that other tables hold.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags};
 
 use super::retry;
 use crate::Errno;
@@ -74,7 +73,8 @@ pub fn duplicate(file: impl AsFd) -> Result<OwnedFd, Errno> {
 pub fn reopen_alike(file: impl AsFd) -> Result<OwnedFd, Errno> {
     let file = file.as_fd();
     let mode = rustix::fs::fcntl_getfl(file)? & OFlags::RWMODE;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // The thread's: it may have a table of its own.
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
     let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     retry(|| rustix::fs::open(path.as_str(), flags, Mode::empty()))
 }
@@ -119,50 +119,26 @@ pub fn write_at(file: impl AsFd, bytes: &[u8], offset: u64) -> Result<(), Errno>
     Ok(())
 }
 
-/// Opens the file behind descriptor `number` of process `pid`, once more, for reading and writing. Whose process that is,
-/// and what the file is, has to be looked at afterwards.
+/// Opens the file behind descriptor `number` of process (or thread) `pid`, once more, for reading and, where wanted, writing.
+/// Whose process that is, and what the file is, has to be looked at afterwards.
 ///
 /// # Errors
 /// `ENOENT` when there is none, `EACCES` and `EPERM` when it may not be looked into.
-pub fn of_process(pid: u32, number: u32) -> Result<OwnedFd, Errno> {
+pub fn of_process(pid: u32, number: u32, access: Access) -> Result<OwnedFd, Errno> {
     let path = format!("/proc/{pid}/fd/{number}");
+    let mode = if access.contains(Access::WRITE) {
+        OFlags::RDWR
+    } else {
+        OFlags::RDONLY
+    };
     // Without O_NONBLOCK a pipe with no other end would wait.
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     retry(|| rustix::fs::open(path.as_str(), flags, Mode::empty()))
-}
-
-/// A second descriptor for `number` of the process's own (first thread's) table, for a thread with a table of its own.
-///
-/// # Errors
-/// `EBADF` when the number is closed there; `ENOSYS` before 5.6, `EPERM` and others under a filter.
-pub fn take_from_leader(number: RawFd) -> Result<OwnedFd, Errno> {
-    let own = Pid::from_raw(rustix::process::getpid().as_raw_nonzero().get()).ok_or(Errno::SRCH)?;
-    let process = rustix::process::pidfd_open(own, PidfdFlags::empty())?;
-    rustix::process::pidfd_getfd(process, number, rustix::process::PidfdGetfdFlags::empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_thread_with_its_own_table_reaches_the_programs_files() {
-        let file = super::super::create_in_memory("facts").unwrap();
-        write_at(&file, b"here", 0).unwrap();
-        let (number, known) = (file.as_raw_fd(), facts(&file).unwrap());
-        assert_eq!((known.size_bytes, known.is_regular), (4, true));
-        std::thread::spawn(move || {
-            crate::thread::leave_descriptor_table().unwrap();
-            let taken = take_from_leader(number).unwrap();
-            assert_eq!(facts(&taken).unwrap().inode, known.inode);
-            let mut bytes = [0; 9];
-            assert_eq!(read_at(&taken, &mut bytes, 0), Ok(4));
-            assert_eq!(&bytes[..4], b"here");
-            assert_eq!(take_from_leader(9999).err(), Some(Errno::BADF));
-        })
-        .join()
-        .unwrap();
-    }
 
     #[test]
     fn what_a_file_was_opened_for_is_known() {

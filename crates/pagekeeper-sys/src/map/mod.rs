@@ -362,6 +362,16 @@ pub fn lock(range: PageRange) -> Result<(), Errno> {
     unsafe { rustix::mm::mlock(pointer(range.start()), byte_length(range)) }
 }
 
+/// Keeps the pages of `range` in memory that are there, and others as soon as they are touched (`mlock2(MLOCK_ONFAULT)`).
+///
+/// # Errors
+/// As [`lock`]; `ENOSYS` before 4.4.
+pub fn lock_as_touched(range: PageRange) -> Result<(), Errno> {
+    let flags = rustix::mm::MlockFlags::ONFAULT;
+    // SAFETY: As for `lock`.
+    unsafe { rustix::mm::mlock_with(pointer(range.start()), byte_length(range), flags) }
+}
+
 /// Undoes [`lock`]. Windows: `VirtualUnlock`.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "UNSAFETY: exports C names")]
 
 use core::ffi::{c_char, c_void};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -156,9 +156,6 @@ fn of_memory(
     name: Option<String>,
 ) -> Result<(Arc<Mapping>, Opened), Code> {
     let space = space::get()?;
-    if let Some(known) = name.as_deref().and_then(names::find) {
-        return Ok((known, Opened::Existing));
-    }
     let builder = match &name {
         Some(name) => Section::named(space, name, ByteCount::new(size)),
         None => Section::anonymous(space, ByteCount::new(size)),
@@ -183,32 +180,33 @@ fn of_file(
         return Err(Code(ERROR_BAD_EXE_FORMAT));
     }
     let space = space::get()?;
-    let make = || -> Result<Section, Code> {
-        // SAFETY: the descriptor is open as long as the file is held.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(file.number()) };
-        let builder = if wanted.is_image {
-            if !is_executable(descriptor)? {
-                return Err(Code(ERROR_BAD_EXE_FORMAT));
-            }
-            Section::image(space, descriptor).protection(if wanted.is_executable {
-                Protection::EXECUTE_WRITE_COPY
-            } else {
-                Protection::WRITE_COPY
-            })
+    // SAFETY: the descriptor is open as long as the file is held.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(file.number()) };
+    let builder = if wanted.is_image {
+        if !is_executable(descriptor) {
+            return Err(Code(ERROR_BAD_EXE_FORMAT));
+        }
+        Section::image(space, descriptor).protection(if wanted.is_executable {
+            Protection::EXECUTE_WRITE_COPY
         } else {
-            Section::from_file(space, descriptor).protection(wanted.protection)
-        };
-        Ok(builder.size(size).build()?)
+            Protection::WRITE_COPY
+        })
+    } else {
+        Section::from_file(space, descriptor).protection(wanted.protection)
     };
-    match name {
-        None => Ok((Arc::new(Mapping { section: make()? }), Opened::Created)),
-        Some(name) => names::find_or_make(&name, make),
-    }
+    let builder = match &name {
+        Some(name) => builder.name(name),
+        None => builder,
+    };
+    let (section, opened) = builder.size(size).build_or_open()?;
+    Ok((Arc::new(Mapping { section }), opened))
 }
 
 /// Whether the file is a program or a library, of Windows or of Linux.
-fn is_executable(file: BorrowedFd<'_>) -> Result<bool, Code> {
-    let file = std::fs::File::from(file.try_clone_to_owned()?);
+fn is_executable(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: open, and never closed by this: closing a second descriptor would drop the program's record locks.
+    let file = unsafe { std::fs::File::from_raw_fd(file.as_raw_fd()) };
+    let file = core::mem::ManuallyDrop::new(file);
     let has = |offset: u64, wanted: &[u8]| {
         let mut found = [0; 4];
         let found = &mut found[..wanted.len()];
@@ -218,7 +216,7 @@ fn is_executable(file: BorrowedFd<'_>) -> Result<bool, Code> {
     let header = file
         .read_exact_at(&mut at, HEADER_AT)
         .map(|()| u64::from(u32::from_le_bytes(at)));
-    Ok(has(0, &OF_LINUX) || has(0, &OF_WINDOWS) && header.is_ok_and(|at| has(at, &HEADER)))
+    has(0, &OF_LINUX) || has(0, &OF_WINDOWS) && header.is_ok_and(|at| has(at, &HEADER))
 }
 
 /// `OpenFileMappingA`
@@ -247,12 +245,9 @@ pub extern "C" fn OpenFileMappingFromApp(access: ULONG, inherit: BOOL, name: *co
 
 fn open(access: DWORD, name: Option<String>) -> Result<HANDLE, Code> {
     let name = name.ok_or(BAD)?;
-    let mapping = match names::find(&name) {
-        Some(known) => known,
-        None => Arc::new(Mapping {
-            section: Section::open(space::get()?, &name)?,
-        }),
-    };
+    let mapping = Arc::new(Mapping {
+        section: Section::open(space::get()?, &name)?,
+    });
     Ok(handles::insert(Object::Section(mapping), rights_of(access)))
 }
 

@@ -7,7 +7,7 @@
 //! | [`unmap`] | `UnmapViewOfFile`, `UnmapViewOfFileEx`, `UnmapViewOfFile2`, `FlushViewOfFile` |
 //! | [`mapped_name`] | `GetMappedFileNameA`, `GetMappedFileNameW` |
 //!
-//! Beneath them: `attributes` (which `SEC_` flags go together), `names` (names of sections that have a file).
+//! Beneath them: `attributes` (which `SEC_` flags go together), `names` (reading names).
 //!
 //! Source: windows-memory-behaviour.md 6.2 and 13.
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::inside;
+use pagekeeper_sys::descriptor::apart;
 use pagekeeper_sys::lock::{SignalsBlocked, WaitWord};
 use pagekeeper_sys::thread;
 
@@ -38,8 +39,7 @@ impl Threads {
         stack_bytes: usize,
         body: impl FnOnce() + Send + 'static,
     ) -> bool {
-        let threads = self.clone();
-        threads.0.alive.fetch_add(1, Ordering::AcqRel);
+        let body = self.counted(body);
         // The new thread inherits the mask.
         let blocked = SignalsBlocked::new();
         let started = std::thread::Builder::new()
@@ -47,17 +47,45 @@ impl Threads {
             .stack_size(stack_bytes)
             .spawn(move || {
                 inside::stay();
-                // Where either is refused, the thread goes on without.
+                // Where that is refused, the thread goes on without.
                 let _ = thread::leave_descriptor_table();
-                let _ = thread::ask_to_run_soon(SLICE);
                 body();
-                threads.one_less();
             });
         drop(blocked);
         if started.is_err() {
             self.one_less();
         }
         started.is_ok()
+    }
+
+    /// The same for a thread that has the files that are apart from the program's.
+    pub(crate) fn start_apart(
+        &self,
+        name: &'static str,
+        stack_bytes: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> bool {
+        let body = self.counted(body);
+        let started = apart::start(name, stack_bytes, move || {
+            inside::stay();
+            body();
+        });
+        if !started {
+            self.one_less();
+        }
+        started
+    }
+
+    /// What a thread does that is counted from now on.
+    fn counted(&self, body: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+        let threads = self.clone();
+        threads.0.alive.fetch_add(1, Ordering::AcqRel);
+        move || {
+            // Where that is refused, the thread goes on without.
+            let _ = thread::ask_to_run_soon(SLICE);
+            body();
+            threads.one_less();
+        }
     }
 
     fn one_less(&self) {

@@ -2,18 +2,19 @@
 //!
 //! Source: windows-memory-behaviour.md 13.1.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use pagekeeper_model::{AllocationKind, BaseProtection, Protection, Refusal};
 use pagekeeper_sys::Errno;
+use pagekeeper_sys::descriptor::apart::ApartDescriptor;
 use pagekeeper_sys::file::{self, AllocateHow};
 use pagekeeper_sys::map::Access;
 use pagekeeper_units::{ByteCount, PAGE_SIZE, PageCount};
 
-use super::name::{self, Name};
+use super::name::{self, Found, Name, OfFile};
 use super::{Inner, Section};
-use crate::engine::views::{Header, MemoryFacts, Source, create_in};
+use crate::engine::views::{Header, MemoryFacts, Source, carry, create_in, run_apart};
 use crate::error::{EngineError, Error};
 use crate::space::{Request, Space};
 
@@ -35,7 +36,7 @@ pub enum Opened {
 #[must_use = "no section is made until `build` is called"]
 pub struct SectionBuilder {
     space: Space,
-    file: Option<OwnedFd>,
+    file: Option<ApartDescriptor>,
     failure: Option<Error>,
     size: u64,
     protection: Protection,
@@ -86,23 +87,61 @@ impl Section {
         let name = Name::parse(name).map_err(|refusal| request.refused(refusal))?;
         let lock = name::lock().map_err(|cause| request.failed(cause))?;
         let found = name.find().map_err(|cause| request.failed(cause))?;
-        let Some((file, header)) = found else {
+        let Some(found) = found else {
             return Err(request.refused(Refusal::NoSuchName));
         };
-        let section = Self::of_memory(space, (file, header), Some(&name));
+        let section = Self::of_found(space, found, &name);
         drop(lock);
         section.map_err(|cause| request.failed(cause))
     }
 
+    /// What another process, or this one, has under the name: one handle to it more.
+    fn of_found(space: &Space, found: Found, name: &Name) -> Result<Self, EngineError> {
+        match found {
+            Found::Memory(file, header) => Self::of_memory(space, (file, header), Some(name)),
+            Found::File(file, record) => {
+                let section = OfFile {
+                    size: record.size,
+                    protection: record.protection,
+                    kind: record.kind,
+                };
+                Self::of_file(space, file, section, Some(name))
+            }
+        }
+    }
+
+    fn of_file(
+        space: &Space,
+        file: ApartDescriptor,
+        section: OfFile,
+        name: Option<&Name>,
+    ) -> Result<Self, EngineError> {
+        let returned = space.shared().core().returned.clone();
+        let source = Source::of_file(file, returned).map_err(named("fstat"))?;
+        let name = name
+            .map(|name| name.hold(&source, Some(section)))
+            .transpose()?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                space: space.clone(),
+                source: Arc::new(source),
+                size: section.size,
+                protection: section.protection,
+                kind: section.kind,
+                name,
+            }),
+        })
+    }
+
     fn of_memory(
         space: &Space,
-        (file, header): (OwnedFd, Header),
+        (file, header): (ApartDescriptor, Header),
         name: Option<&Name>,
     ) -> Result<Self, EngineError> {
         let facts = header.facts().clone();
         let returned = space.shared().core().returned.clone();
         let source = Source::of_memory(file, header, returned).map_err(named("fstat"))?;
-        let name = name.map(|name| name.hold(&source)).transpose()?;
+        let name = name.map(|name| name.hold(&source, None)).transpose()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 space: space.clone(),
@@ -135,10 +174,16 @@ impl SectionBuilder {
     }
 
     /// A description of its own, so that errors of our write-backs and those of the program's are not mixed up; the program's
-    /// own where the file cannot be opened again.
+    /// own where the file cannot be opened again. Both where the program's closing and ours do not meet: closing a second
+    /// descriptor in the program's table would drop the program's record locks on the file.
     fn take_file(&mut self, file: impl AsFd) {
-        let file = file.as_fd();
-        match file::reopen_alike(file).or_else(|_| file::duplicate(file)) {
+        let taken = carry(file.as_fd()).and_then(|carried| {
+            let own = carried
+                .with(|file| file::reopen_alike(file).and_then(ApartDescriptor::adopt))
+                .and_then(|own| own);
+            Ok(own.unwrap_or(carried))
+        });
+        match taken {
             Ok(own) => self.file = Some(own),
             Err(errno) => {
                 self.failure = Some(self.request().failed(named("open")(errno)));
@@ -161,6 +206,13 @@ impl SectionBuilder {
     /// writing.
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = bytes;
+        self
+    }
+
+    /// A name, under which other processes of the same user find it, as with [`Section::named`]. They open the file anew: it must
+    /// let them.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -192,32 +244,37 @@ impl SectionBuilder {
             let protection = self.protection;
             return Err(request.refused(Refusal::ProtectionNotForSection { protection }));
         }
-        match (self.file.take(), self.name.take()) {
-            (Some(file), _) => self.of_file(file).map(|made| (made, Opened::Created)),
-            (None, None) => self.of_memory(None).map(|made| (made, Opened::Created)),
-            (None, Some(name)) => {
-                let name = Name::parse(&name).map_err(|refusal| request.refused(refusal))?;
-                // From looking to announcing nobody else makes or looks for one.
-                let lock = name::lock().map_err(|cause| request.failed(cause))?;
-                let found = name.find().map_err(|cause| request.failed(cause))?;
-                let result = match found {
-                    Some(found) => Section::of_memory(&self.space, found, Some(&name))
-                        .map(|section| (section, Opened::Existing))
-                        .map_err(|cause| request.failed(cause)),
-                    None => self
-                        .of_memory(Some(&name))
-                        .map(|section| (section, Opened::Created)),
-                };
-                drop(lock);
-                result
-            }
+        let Some(name) = self.name.take() else {
+            return self.make(None).map(|made| (made, Opened::Created));
+        };
+        let name = Name::parse(&name).map_err(|refusal| request.refused(refusal))?;
+        // From looking to announcing nobody else makes or looks for one.
+        let lock = name::lock().map_err(|cause| request.failed(cause))?;
+        let found = name.find().map_err(|cause| request.failed(cause))?;
+        let result = match found {
+            Some(found) => Section::of_found(&self.space, found, &name)
+                .map(|section| (section, Opened::Existing))
+                .map_err(|cause| request.failed(cause)),
+            None => self
+                .make(Some(&name))
+                .map(|section| (section, Opened::Created)),
+        };
+        drop(lock);
+        result
+    }
+
+    fn make(mut self, name: Option<&Name>) -> Result<Section, Error> {
+        match self.file.take() {
+            Some(file) => self.of_file(file, name),
+            None => self.of_memory(name),
         }
     }
 
-    fn of_file(&self, file: OwnedFd) -> Result<Section, Error> {
+    fn of_file(&self, file: ApartDescriptor, name: Option<&Name>) -> Result<Section, Error> {
         let request = self.request();
         let failed = |call| move |errno| request.failed(named(call)(errno));
-        let facts = file::facts(&file).map_err(failed("fstat"))?;
+        let looked = file.with(|file| file::facts(file)).and_then(|facts| facts);
+        let facts = looked.map_err(failed("fstat"))?;
         let access = |what: &str| request.failed(EngineError::FileAccess(what.to_owned()));
         if !facts.is_regular {
             return Err(access("it is no ordinary file"));
@@ -225,7 +282,10 @@ impl SectionBuilder {
         let writes = is_writable(self.protection);
         let mut needed = Access::READ;
         needed.set(Access::WRITE, writes);
-        if !file::is_open_for(&file, needed).map_err(failed("fcntl"))? {
+        let is_open = file
+            .with(move |file| file::is_open_for(file, needed))
+            .and_then(|is_open| is_open);
+        if !is_open.map_err(failed("fcntl"))? {
             return Err(access(if writes {
                 "it is not open for reading and writing"
             } else {
@@ -250,18 +310,12 @@ impl SectionBuilder {
                 errno => failed("fallocate")(errno),
             })?;
         }
-        let returned = self.space.shared().core().returned.clone();
-        let source = Source::of_file(file, returned).map_err(failed("fstat"))?;
-        Ok(Section {
-            inner: Arc::new(Inner {
-                space: self.space.clone(),
-                source: Arc::new(source),
-                size,
-                protection: self.protection,
-                kind: self.kind,
-                name: None,
-            }),
-        })
+        let section = OfFile {
+            size,
+            protection: self.protection,
+            kind: self.kind,
+        };
+        Section::of_file(&self.space, file, section, name).map_err(|cause| request.failed(cause))
     }
 
     fn of_memory(&self, name: Option<&Name>) -> Result<Section, Error> {
@@ -307,7 +361,7 @@ impl SectionBuilder {
         &self,
         pages: PageCount,
         name: Option<&Name>,
-    ) -> Result<(OwnedFd, Header), EngineError> {
+    ) -> Result<(ApartDescriptor, Header), EngineError> {
         let facts = MemoryFacts {
             size: pages.get() * PAGE_SIZE as u64,
             protection: self.protection,
@@ -319,15 +373,17 @@ impl SectionBuilder {
             (core.ledger.section_places(), core.ledger.allows_ram_disk())
         };
         if places.is_empty() {
-            let file =
-                file::create_in_memory("pagekeeper-section").map_err(named("memfd_create"))?;
-            file::make_private(&file).map_err(named("fchmod"))?;
-            return finish(file, facts);
+            return run_apart(move || {
+                let file =
+                    file::create_in_memory("pagekeeper-section").map_err(named("memfd_create"))?;
+                file::make_private(&file).map_err(named("fchmod"))?;
+                finish(ApartDescriptor::adopt(file).map_err(named("clone"))?, facts)
+            });
         }
         let mut failure = None;
         for place in places {
             let made =
-                create_in(&place, allow_ram_disk).and_then(|file| finish(file, facts.clone()));
+                create_in(place, allow_ram_disk).and_then(|file| finish(file, facts.clone()));
             match made {
                 Ok(made) => return Ok(made),
                 Err(error) => failure = Some(error),
@@ -339,9 +395,13 @@ impl SectionBuilder {
     }
 }
 
-fn finish(file: OwnedFd, facts: MemoryFacts) -> Result<(OwnedFd, Header), EngineError> {
+fn finish(
+    file: ApartDescriptor,
+    facts: MemoryFacts,
+) -> Result<(ApartDescriptor, Header), EngineError> {
     let size = ByteCount::new(facts.size);
-    match Header::create(file.as_fd(), facts) {
+    let header = file.with(move |file| Header::create(file, facts));
+    match header.and_then(|header| header) {
         Ok(header) => Ok((file, header)),
         Err(errno) => Err(EngineError::PageFileSpace(format!(
             "no room for a section of {}: {errno}",
@@ -351,13 +411,13 @@ fn finish(file: OwnedFd, facts: MemoryFacts) -> Result<(OwnedFd, Header), Engine
 }
 
 /// Makes a file longer, with real room.
-fn extend(file: &OwnedFd, from: u64, to: u64) -> Result<(), Errno> {
-    let allocated = file::allocate(file, from, to - from, to - from, AllocateHow::Best);
-    match allocated.error {
-        None => Ok(()),
-        // Never cut back, although it may be longer by a part now: somebody else may have written there since.
-        Some(errno) => Err(errno),
-    }
+fn extend(file: &ApartDescriptor, from: u64, to: u64) -> Result<(), Errno> {
+    let length = to - from;
+    let allocated = file.with(move |file| {
+        // Never cut back, although it may be longer by a part afterwards: somebody else may have written there since.
+        file::allocate(file, from, length, length, AllocateHow::Best).error
+    })?;
+    allocated.map_or(Ok(()), Err)
 }
 
 /// Whether a section can have it (13.1). NOCACHE and WRITECOMBINE may come along.
@@ -369,7 +429,8 @@ fn is_for_sections(protection: Protection) -> bool {
         )
 }
 
-fn is_writable(protection: Protection) -> bool {
+/// Whether views may change what all see.
+pub(super) fn is_writable(protection: Protection) -> bool {
     matches!(
         protection.base(),
         BaseProtection::ReadWrite | BaseProtection::ExecuteReadWrite

@@ -7,11 +7,13 @@
 //! | here | [`Section`]: what can be mapped |
 //! | [`builder`] | making one: of a file, of memory, by name |
 //! | [`name`] | names, and finding who has one |
+//! | [`record`] | what others are told of a named section of a file |
 //! | [`view`] | [`View`]: a part of a section in the address space |
 //! | [`typed`] | memory of views as Rust values, and who may hold what |
 
 mod builder;
 mod name;
+mod record;
 mod typed;
 mod view;
 

@@ -1,25 +1,37 @@
 //! Names of sections, without any registry ([decision 0018](../../../../docs/decisions/0018-sections-and-views.md)).
 //!
 //! Whoever has a handle to a named section announces where its file is to be found: an abstract socket whose name holds the
-//! user, a hash of the section's name, the process, the descriptor's number and the file's identity. Who looks for the name
-//! believes nothing of that but where to look.
+//! user, a hash of the section's name, the thread that holds the descriptor, its number and the file's identity. Who looks for the
+//! name believes nothing of that but where to look. A section of a file announces a [record](super::record) instead.
+//!
+//! The sockets are out of the program's reach, and a forked child does not have them: a name, and the lock, are held by nobody but
+//! the process that took them.
 
 use core::time::Duration;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use pagekeeper_model::Refusal;
+use pagekeeper_model::{Protection, Refusal};
 use pagekeeper_sys::announce::{self, Announcement};
+use pagekeeper_sys::descriptor::apart::ApartDescriptor;
+use pagekeeper_sys::map::Access;
 use pagekeeper_sys::time::pause;
 use pagekeeper_sys::{Errno, file, prctl};
 
-use crate::engine::views::{Header, LONGEST_NAME, Source};
+use super::builder::is_writable;
+use super::record::FileRecord;
+use crate::engine::views::{Header, LONGEST_NAME, Source, run_apart};
 use crate::error::EngineError;
 
 /// The longest name in characters, without what stands in front.
 const LONGEST: usize = 260;
 /// How long the lock is waited for: it is held for a look-up and the allocation of a section's room.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often whoever holds a socket name is asked again who he is, a millisecond apart. Ours answer from the moment they have
+/// it, but for the time between two system calls.
+const REFUSALS: u32 = 500;
+/// How often a section that is announced but not to be seen is looked for again: its process may be ending.
+const LOOKS: u32 = 500;
 
 /// The name of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +44,30 @@ pub(super) struct Name {
 #[derive(Debug)]
 pub(super) struct Held {
     name: String,
-    _announcement: Announcement,
+    // In this order they go.
+    _announcement: ApartDescriptor,
+    _record: Option<ApartDescriptor>,
 }
 
 impl Held {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// What somebody has under a name.
+#[derive(Debug)]
+pub(super) enum Found {
+    Memory(ApartDescriptor, Header),
+    File(ApartDescriptor, FileRecord),
+}
+
+/// What another process has to know of a section that has a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfFile {
+    pub(super) size: u64,
+    pub(super) protection: Protection,
+    pub(super) kind: pagekeeper_model::AllocationKind,
 }
 
 impl Name {
@@ -78,48 +107,136 @@ impl Name {
         )
     }
 
-    /// Announces it for a section of this process.
-    pub(super) fn hold(&self, source: &Source) -> Result<Held, EngineError> {
-        let (device, inode) = source.identity();
-        let (process, number) = (std::process::id(), source.number());
-        // A process may have several handles to one section: the first free count is taken.
-        for count in 0..1000 {
-            let name = format!(
-                "{}{process}/{number}/{device:x}.{inode:x}/{count}",
-                self.prefix()
-            );
-            match Announcement::bind(name.as_bytes()) {
-                Ok(announcement) => {
-                    return Ok(Held {
-                        name: self.full(),
-                        _announcement: announcement,
-                    });
-                }
-                Err(Errno::ADDRINUSE) => {}
-                Err(errno) => return Err(unusable("a local socket could not be bound", errno)),
-            }
-        }
-        Err(EngineError::Names(
-            "this process has too many handles to one section".to_owned(),
-        ))
+    /// Announces it for a section of this process: of memory, or of a file.
+    pub(super) fn hold(
+        &self,
+        source: &Source,
+        of_file: Option<OfFile>,
+    ) -> Result<Held, EngineError> {
+        let (name, prefix) = (self.full(), self.prefix());
+        let (thread, number) = source.place();
+        let identity = source.identity();
+        let record = of_file.map(|section| FileRecord {
+            size: section.size,
+            protection: section.protection,
+            kind: section.kind,
+            number,
+            identity,
+            name: name.clone(),
+        });
+        run_apart(move || {
+            let Some(record) = record else {
+                let announcement = announce(&prefix, (thread, number), identity)?;
+                return Ok(Held {
+                    name,
+                    _announcement: announcement,
+                    _record: None,
+                });
+            };
+            let refused = |errno| unusable("a record could not be made", errno);
+            let published = record.publish().map_err(refused)?;
+            let facts = published.with(|file| file::facts(file));
+            let facts = facts.and_then(|facts| facts).map_err(refused)?;
+            let announcement =
+                announce(&prefix, published.place(), (facts.device, facts.inode))?;
+            Ok(Held {
+                name,
+                _announcement: announcement,
+                _record: Some(published),
+            })
+        })
     }
 
     /// The section that has the name, if somebody has it.
-    pub(super) fn find(&self) -> Result<Option<(OwnedFd, Header)>, EngineError> {
-        let prefix = self.prefix();
-        let names = announce::names(&prefix)
-            .map_err(|errno| unusable("/proc/net/unix cannot be read", errno))?;
-        Ok(names
-            .iter()
-            .filter_map(|name| Place::parse(name.strip_prefix(&prefix)?))
-            .find_map(|place| place.open(&self.full())))
+    ///
+    /// # Errors
+    /// `Names` where that cannot be known. Never "nobody" then: there would be two sections of one name.
+    pub(super) fn find(&self) -> Result<Option<Found>, EngineError> {
+        let (prefix, name) = (self.prefix(), self.full());
+        for _ in 0..LOOKS {
+            let (prefix, name) = (prefix.clone(), name.clone());
+            match run_apart(move || look(&prefix, &name))? {
+                Look::Found(found) => return Ok(Some(found)),
+                Look::Nobody => return Ok(None),
+                Look::Unseen => pause(Duration::from_millis(1)),
+            }
+        }
+        Err(EngineError::Names(format!(
+            "another process of this user has '{name}', but its descriptors are not to be seen in /proc: does it run in another \
+             container, or is /proc mounted with hidepid?"
+        )))
     }
 }
 
-/// Where an announcement says that a section's file is.
+/// Announces a place under the first free count: a process may have several handles to one section.
+fn announce(
+    prefix: &str,
+    (thread, number): (u32, u32),
+    (device, inode): (u64, u64),
+) -> Result<ApartDescriptor, EngineError> {
+    for count in 0..1000 {
+        let name = format!("{prefix}{thread}/{number}/{device:x}.{inode:x}/{count}");
+        // Whoever cannot look at the file asks whose it is.
+        match bind(name.as_bytes()) {
+            Ok(announcement) => return Ok(announcement),
+            Err(Errno::ADDRINUSE) => {}
+            Err(errno) => return Err(unusable("a local socket could not be bound", errno)),
+        }
+    }
+    Err(EngineError::Names(
+        "this process has too many handles to one section".to_owned(),
+    ))
+}
+
+/// To be called where files are out of the program's reach.
+fn bind(name: &[u8]) -> Result<ApartDescriptor, Errno> {
+    let announcement = Announcement::bind_with_owner(name)?;
+    ApartDescriptor::adopt(OwnedFd::from(announcement))
+}
+
+/// One look at all announcements of a name.
+enum Look {
+    Found(Found),
+    Nobody,
+    /// Somebody of this user has it who is ending, or cannot be seen.
+    Unseen,
+}
+
+fn look(prefix: &str, name: &str) -> Result<Look, EngineError> {
+    let names = announce::names(prefix)
+        .map_err(|errno| unusable("/proc/net/unix cannot be read", errno))?;
+    let mut outcome = Look::Nobody;
+    for announced in &names {
+        let place = announced.strip_prefix(prefix).and_then(Place::parse);
+        let Some(place) = place else { continue };
+        let errno = match place.open(name) {
+            Ok(Some(found)) => return Ok(Look::Found(found)),
+            Ok(None) => continue,
+            Err(errno) => errno,
+        };
+        // Anybody can announce anything; only what this user's processes say counts.
+        match announce::owner_of(announced.as_bytes()) {
+            Ok(user) if user != prctl::user() => {}
+            Err(Errno::CONNREFUSED | Errno::PROTOTYPE) => {}
+            _ if matches!(errno, Errno::NOENT | Errno::SRCH | Errno::BADF) => {
+                outcome = Look::Unseen;
+            }
+            _ => {
+                let what = format!(
+                    "the section '{name}' of thread {} cannot be opened",
+                    place.thread
+                );
+                return Err(unusable(&what, errno));
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Where an announcement says that a section's file, or its record, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    process: u32,
+    thread: u32,
     number: u32,
     device: u64,
     inode: u64,
@@ -128,59 +245,111 @@ struct Place {
 impl Place {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');
-        let process = parts.next()?.parse().ok()?;
+        let thread = parts.next()?.parse().ok()?;
         let number = parts.next()?.parse().ok()?;
         let (device, inode) = parts.next()?.split_once('.')?;
         Some(Self {
-            process,
+            thread,
             number,
             device: u64::from_str_radix(device, 16).ok()?,
             inode: u64::from_str_radix(inode, 16).ok()?,
         })
     }
 
-    /// Opens the file, and believes it to be the section `name` only if everything says so.
-    fn open(self, name: &str) -> Option<(OwnedFd, Header)> {
-        let file = file::of_process(self.process, self.number).ok()?;
-        let facts = file::facts(&file).ok()?;
+    /// Opens what is there, and believes it to be the section `name` only if everything says so. `None`: it is something else.
+    fn open(self, name: &str) -> Result<Option<Found>, Errno> {
+        let file = file::of_process(self.thread, self.number, Access::READ_WRITE)?;
+        let facts = file::facts(&file)?;
         let is_ours = facts.is_regular
             && facts.owner == prctl::user()
             && facts.permissions & 0o077 == 0
             && (facts.device, facts.inode) == (self.device, self.inode);
         if !is_ours {
-            return None;
+            return Ok(None);
         }
-        let header = Header::open(file.as_fd()).ok()??;
-        (header.facts().name == name).then_some((file, header))
+        if let Some(record) = FileRecord::read(file.as_fd())? {
+            return self.open_recorded(name, record);
+        }
+        match Header::open(file.as_fd())? {
+            Some(header) if header.facts().name == name => {
+                Ok(Some(Found::Memory(ApartDescriptor::adopt(file)?, header)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens the file that a record of ours names.
+    fn open_recorded(self, name: &str, record: FileRecord) -> Result<Option<Found>, Errno> {
+        if record.name != name {
+            return Ok(None);
+        }
+        let mut access = Access::READ;
+        access.set(Access::WRITE, is_writable(record.protection));
+        let file = file::of_process(self.thread, record.number, access)?;
+        if identity_of(file.as_fd())? != record.identity {
+            // The descriptor was closed, and its number is another file's: whoever had the name has let it go.
+            return Err(Errno::NOENT);
+        }
+        Ok(Some(Found::File(ApartDescriptor::adopt(file)?, record)))
     }
 }
 
-/// While it lives, no other process of this user makes or looks for a named section.
-pub(super) fn lock() -> Result<Announcement, EngineError> {
-    let name = format!("pagekeeper/lock/{}", prctl::user());
+fn identity_of(file: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let facts = file::facts(file)?;
+    Ok((facts.device, facts.inode))
+}
+
+/// Held: no other process of this user makes or looks for a named section.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _socket: ApartDescriptor,
+}
+
+/// Takes the lock of this user.
+pub(super) fn lock() -> Result<Lock, EngineError> {
+    lock_named(format!("pagekeeper/lock/{}", prctl::user()))
+}
+
+fn lock_named(name: String) -> Result<Lock, EngineError> {
     let deadline = Instant::now() + PATIENCE;
+    let mut refusals = 0;
     loop {
-        match Announcement::bind_with_owner(name.as_bytes()) {
-            Ok(lock) => return Ok(lock),
-            Err(Errno::ADDRINUSE) => {}
-            Err(errno) => return Err(unusable("a local socket could not be bound", errno)),
+        let own = name.clone();
+        let attempt = run_apart(move || {
+            Ok(match bind(own.as_bytes()) {
+                Err(Errno::ADDRINUSE) => Err(announce::owner_of(own.as_bytes())),
+                other => Ok(other),
+            })
+        })?;
+        let owner = match attempt {
+            Ok(Ok(socket)) => return Ok(Lock { _socket: socket }),
+            Ok(Err(errno)) => return Err(unusable("a local socket could not be bound", errno)),
+            Err(owner) => owner,
+        };
+        match owner {
+            Ok(user) if user != prctl::user() => return Err(occupied(&format!("user {user}"), &name)),
+            Err(Errno::CONNREFUSED) => refusals += 1,
+            Err(Errno::PROTOTYPE) => refusals = REFUSALS,
+            _ => refusals = 0,
         }
-        match announce::owner_of(name.as_bytes()) {
-            Ok(user) if user != prctl::user() => {
-                return Err(EngineError::Names(format!(
-                    "user {user} occupies the socket name '@{name}', by which processes of this user take turns: \
-                     end the process that has it (ss -xlp)"
-                )));
-            }
-            _ if Instant::now() > deadline => {
-                return Err(EngineError::Names(format!(
-                    "another process holds the socket '@{name}' for more than {} seconds: is it stopped?",
-                    PATIENCE.as_secs()
-                )));
-            }
-            _ => pause(Duration::from_millis(1)),
+        if refusals >= REFUSALS {
+            return Err(occupied("a program that does not say whose it is", &name));
         }
+        if Instant::now() > deadline {
+            return Err(EngineError::Names(format!(
+                "another process holds the socket '@{name}' for more than {} seconds: is it stopped?",
+                PATIENCE.as_secs()
+            )));
+        }
+        pause(Duration::from_millis(1));
     }
+}
+
+fn occupied(by: &str, name: &str) -> EngineError {
+    EngineError::Names(format!(
+        "{by} occupies the socket name '@{name}', by which processes of this user take turns: \
+         end the process that has it (ss -xap)"
+    ))
 }
 
 fn unusable(what: &str, errno: Errno) -> EngineError {
@@ -212,16 +381,32 @@ mod tests {
     }
 
     #[test]
+    fn who_occupies_the_lock_and_does_not_say_who_he_is_is_reported() {
+        let name = format!("pagekeeper-test/{}/lock", std::process::id());
+        let stranger = Announcement::bind(name.as_bytes()).unwrap();
+        let Err(EngineError::Names(why)) = lock_named(name.clone()) else {
+            panic!("the lock was had twice");
+        };
+        assert!(why.contains("does not say whose it is"), "{why}");
+        drop(stranger);
+        let held = lock_named(name.clone()).unwrap();
+        // It is not the program's, and waiting for it is waiting for its end.
+        let waiting = std::thread::spawn(move || lock_named(name));
+        drop(held);
+        drop(waiting.join().unwrap().unwrap());
+    }
+
+    #[test]
     fn an_announcement_fits_and_is_read_back() {
         let place = Place {
-            process: u32::MAX,
+            thread: u32::MAX,
             number: 16_383,
             device: u64::MAX >> 8,
             inode: u64::MAX,
         };
         let text = format!(
             "{}/{}/{:x}.{:x}/0",
-            place.process, place.number, place.device, place.inode
+            place.thread, place.number, place.device, place.inode
         );
         assert_eq!(Place::parse(&text), Some(place));
         let longest = format!("pagekeeper/s1/{}/{:016x}/{text}", u32::MAX, u64::MAX);

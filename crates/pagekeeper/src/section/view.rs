@@ -254,6 +254,7 @@ impl View {
                 break;
             }
             // It may be: the page was on its way out, or was committed this moment. Or its file cannot be read.
+            self.space.shared().wait_for_access(address);
             std::thread::yield_now();
         }
         let request = Request::new("copy", self.range.address(), length as u64);

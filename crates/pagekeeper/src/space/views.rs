@@ -151,6 +151,18 @@ impl Shared {
         Ok(range)
     }
 
+    /// An access that is allowed faulted: where a view is the reason, waits until it may go on, for a bounded time.
+    pub(crate) fn wait_for_access(&self, address: u64) {
+        let page = PageNumber::containing(address);
+        let engine = {
+            let core = self.core();
+            core.views_at(page).map(|(engine, _)| Arc::clone(engine))
+        };
+        if let Some(engine) = engine {
+            engine.wait_for_access(page);
+        }
+    }
+
     pub(crate) fn unmap(&self, address: u64) -> Result<(), Error> {
         let request = Request::new("unmap", address, 0);
         let mut core = self.enter(request)?;

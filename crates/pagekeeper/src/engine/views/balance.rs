@@ -12,9 +12,10 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::{Event, WaitWord};
 
 use super::Core;
+use super::brake::Brake;
 use super::look::Counts;
 use super::move_out::Stopped;
-use super::trim::{Step, Trimmer};
+use super::trim::Step;
 use crate::engine::lateness::Lateness;
 use crate::error::EngineError;
 use crate::statistics::Counter;
@@ -28,6 +29,10 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 const IDLE_SLEEP: Duration = Duration::from_millis(500);
 /// How long pages are taken out before they are counted again.
 const LONGEST_TRIM: Duration = Duration::from_millis(20);
+/// So many units of 2 MiB may wait to be written while copies are made.
+const BACKLOG_UNITS: usize = 8;
+/// For how many turns copied pages that could not move are left alone.
+const PAUSE_TURNS: u32 = 20;
 /// How long a new budget is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -40,6 +45,8 @@ struct Levels {
     low: u64,
     /// Copies beyond this move out.
     copies: u64,
+    /// Beyond this nobody may copy more.
+    brake: u64,
     /// What is never to be passed: the share and its slack.
     limit: u64,
 }
@@ -56,6 +63,7 @@ impl Levels {
             high,
             low,
             copies: low / 2,
+            brake: high + slack / 8,
             limit: ram + slack,
         }
     }
@@ -65,14 +73,14 @@ impl Levels {
 #[derive(Debug, Default)]
 pub(super) struct Balance {
     wake: Event,
-    turns: WaitWord,
+    /// Moves at the end of each turn, and when the brake is released.
+    pub(super) turns: WaitWord,
     lateness: Lateness,
+    pub(super) brake: Brake,
     is_running: AtomicBool,
     is_stopping: AtomicBool,
-    /// The first failed write, as an error number; 0 while all is well.
+    /// The first failed write, as an error number; 0 while all is well. Reported; other files go on.
     failure: AtomicI32,
-    /// Copied pages cannot leave: no more mappings, or no page file.
-    is_full: AtomicBool,
     there: AtomicU64,
     peak: AtomicU64,
     pub(super) pages_out: Counter,
@@ -87,8 +95,7 @@ impl Balance {
         }
     }
 
-    /// Nothing is dropped any more: the kernel takes pages that it could not write for clean.
-    pub(super) fn fail(&self, errno: Errno) {
+    fn fail(&self, errno: Errno) {
         let number = errno.raw_os_error();
         let _ = self
             .failure
@@ -110,11 +117,28 @@ impl Balance {
     pub(super) fn note_step(&self, step: Step) {
         self.pages_out.add(step.moved);
         self.clean_drops.add(step.left - step.moved);
-        match step.stopped {
-            Some(Stopped::Failed(errno)) => self.fail(errno),
-            Some(Stopped::NoRoom) => self.is_full.store(true, Ordering::Relaxed),
-            None => {}
+        if let Some(Stopped::Failed(errno)) = step.stopped {
+            self.fail(errno);
         }
+    }
+
+    /// Takes note of how the writing of pages ended.
+    pub(super) fn note_finish(&self, result: Result<(), Errno>) {
+        if let Err(errno) = result {
+            self.fail(errno);
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Acquire) && !self.is_stopping()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.set();
     }
 
     fn note_count(&self, counts: Counts) {
@@ -130,10 +154,15 @@ impl Core {
             self.balance.wake.set();
             return;
         }
-        let core = Arc::clone(self);
+        let (core, own) = (Arc::clone(self), Arc::clone(self));
+        let finisher = move || own.finisher.run(&own);
+        // Both have the files; the second may wait for disks.
         if !self
             .threads
-            .start("pagekeeper-vws", 256 << 10, move || run(&core))
+            .start_apart("pagekeeper-vwr", 128 << 10, finisher)
+            || !self
+                .threads
+                .start_apart("pagekeeper-vws", 256 << 10, move || Watcher::default().run(&core))
         {
             // No threads to be had now: the next view tries again.
             self.balance.is_running.store(false, Ordering::Release);
@@ -145,8 +174,7 @@ impl Core {
         let deadline = Instant::now() + PATIENCE;
         let balance = &self.balance;
         while balance.is_running.load(Ordering::Acquire)
-            && !balance.is_stopping.load(Ordering::Acquire)
-            && balance.health().is_ok()
+            && !balance.is_stopping()
             && balance.there.load(Ordering::Relaxed) > self.levels().limit
             && Instant::now() < deadline
         {
@@ -164,77 +192,107 @@ impl Core {
     }
 }
 
-fn run(core: &Core) {
-    let balance = &core.balance;
-    let mut trimmer = Trimmer::default();
-    let mut sleep = Duration::from_millis(1);
-    loop {
-        let slept = Instant::now();
-        balance.wake.wait(Some(sleep));
-        balance.lateness.note(slept.elapsed().saturating_sub(sleep));
-        if balance.is_stopping.load(Ordering::Acquire) {
-            return;
-        }
-        sleep = match turn(core, &mut trimmer) {
-            Ok(sleep) => sleep,
-            Err(errno) => {
-                balance.fail(errno);
-                LONGEST_SLEEP
-            }
-        };
-        balance.turns.wake_all();
-    }
+/// The thread's own state.
+#[derive(Debug, Default)]
+struct Watcher {
+    /// So many turns more copied pages are not asked to move: they could not.
+    pause_copies: u32,
 }
 
-/// One look, and what follows from it. Says how long nothing can go wrong.
-fn turn(core: &Core, trimmer: &mut Trimmer) -> Result<Duration, Errno> {
-    let balance = &core.balance;
-    if core.book().views.is_empty() {
-        balance.there.store(0, Ordering::Relaxed);
-        trimmer.finish(core)?;
-        return Ok(IDLE_SLEEP);
+impl Watcher {
+    fn run(&mut self, core: &Core) {
+        let balance = &core.balance;
+        let mut sleep = Duration::from_millis(1);
+        loop {
+            let slept = Instant::now();
+            balance.wake.wait(Some(sleep));
+            balance.lateness.note(slept.elapsed().saturating_sub(sleep));
+            if balance.is_stopping() {
+                core.release_brake();
+                return;
+            }
+            sleep = match self.turn(core) {
+                Ok(sleep) => sleep,
+                Err(errno) => {
+                    // The page table cannot be read: perhaps no descriptor was free.
+                    balance.fail(errno);
+                    core.release_brake();
+                    LONGEST_SLEEP
+                }
+            };
+            balance.turns.wake_all();
+        }
     }
-    if balance.health().is_err() {
-        return Ok(IDLE_SLEEP);
+
+    /// One look, and what follows from it. Says how long nothing can go wrong.
+    fn turn(&mut self, core: &Core) -> Result<Duration, Errno> {
+        let balance = &core.balance;
+        if core.book().views.is_empty() {
+            balance.there.store(0, Ordering::Relaxed);
+            return Ok(IDLE_SLEEP);
+        }
+        let levels = core.levels();
+        let started = Instant::now();
+        let counts = core.book().count()?;
+        let took = started.elapsed();
+        balance.note_count(counts);
+        let mut there = counts.sum();
+        let mut left = 0;
+        if there > levels.high {
+            let with_copies = counts.copied > levels.copies && self.pause_copies == 0;
+            // Copies that wait for the disk are in RAM as well.
+            if with_copies && (there > levels.brake || core.finisher.backlog() > BACKLOG_UNITS) {
+                core.brake();
+            }
+            left = self.trim(core, there, levels, with_copies, LONGEST_TRIM.max(took * 10));
+            there = there.saturating_sub(left);
+        }
+        self.pause_copies = self.pause_copies.saturating_sub(1);
+        let is_written = core.finisher.backlog() <= BACKLOG_UNITS;
+        if there <= levels.high && is_written || left == 0 || self.pause_copies > 0 {
+            core.release_brake();
+        }
+        if there > levels.high {
+            // Not done yet: a moment for others who want the book. Or nothing more can leave.
+            return Ok(match left {
+                0 => LONGEST_SLEEP,
+                _ => Duration::from_micros(100),
+            });
+        }
+        let room = (levels.high + (levels.limit - levels.high) / 2).saturating_sub(there);
+        let sleep = Duration::from_micros(room * 1000 / FASTEST_PAGES_PER_MS / 2);
+        Ok(sleep
+            .max(took * 4)
+            .clamp(Duration::from_millis(1), LONGEST_SLEEP))
     }
-    let levels = core.levels();
-    let started = Instant::now();
-    let counts = core.book().count()?;
-    let took = started.elapsed();
-    balance.note_count(counts);
-    let mut there = counts.sum();
-    let mut left = 0;
-    if there > levels.high {
-        let with_copies = counts.copied > levels.copies && !balance.is_full.load(Ordering::Relaxed);
+
+    /// Takes pages out until few enough are there, once round at most, or until they are to be counted again: counting takes
+    /// time in proportion to what is there, and is not to be most of the work. Says how many left.
+    fn trim(
+        &mut self,
+        core: &Core,
+        there: u64,
+        levels: Levels,
+        mut with_copies: bool,
+        time: Duration,
+    ) -> u64 {
+        let deadline = Instant::now() + time;
         let rounds = core.book().steps();
-        // Counting takes time in proportion to what is there: it is not to be most of the work.
-        let deadline = Instant::now() + LONGEST_TRIM.max(took * 10);
+        let mut left = 0;
         for _ in 0..rounds {
-            if there <= levels.low || Instant::now() > deadline {
+            if there.saturating_sub(left) <= levels.low || Instant::now() > deadline {
                 break;
             }
-            let step = trimmer.step(core, with_copies)?;
-            balance.note_step(step);
-            there = there.saturating_sub(step.left);
+            let step = core.trim_step(with_copies);
             left += step.left;
+            if step.stopped.is_some() {
+                // They may find room when views have gone.
+                with_copies = false;
+                self.pause_copies = PAUSE_TURNS;
+            }
         }
-        // Copies that could not move may find room when views have gone.
-        balance.is_full.store(false, Ordering::Relaxed);
-    } else {
-        trimmer.finish(core)?;
+        left
     }
-    if there > levels.high {
-        // Not done yet: a moment for others who want the book. Or nothing more can leave.
-        return Ok(match left {
-            0 => LONGEST_SLEEP,
-            _ => Duration::from_micros(100),
-        });
-    }
-    let room = (levels.high + (levels.limit - levels.high) / 2).saturating_sub(there);
-    let sleep = Duration::from_micros(room * 1000 / FASTEST_PAGES_PER_MS / 2);
-    Ok(sleep
-        .max(took * 4)
-        .clamp(Duration::from_millis(1), LONGEST_SLEEP))
 }
 
 #[cfg(test)]
@@ -247,6 +305,7 @@ mod tests {
             let levels = Levels::of(ram, 0);
             assert!(0 < levels.copies && levels.copies < levels.low, "{ram}");
             assert!(levels.low < levels.high && levels.high < ram, "{ram}");
+            assert!(levels.high < levels.brake && levels.brake <= ram, "{ram}");
             assert!(levels.limit <= ram * 2 && levels.limit <= ram + SLACK_MAX);
         }
     }

@@ -76,11 +76,7 @@ impl Book {
             PageCount::ZERO
         };
         self.slots.promise(promised)?;
-        let descriptor = source.descriptor().map_err(named("fstat"));
-        let mapped = descriptor.and_then(|file| {
-            kernel::map_file(range, (file, offset), mode.access(), mode.is_private)
-        });
-        if let Err(error) = mapped {
+        if let Err(error) = map_part(&source, range, offset, mode) {
             let _ = kernel::clear(range);
             self.slots.release(promised);
             return Err(error);
@@ -114,6 +110,16 @@ impl Book {
             });
         }
         self.slots.release(view.promised);
+    }
+
+    /// Records that pages of one view are locked in memory, or not any more.
+    pub(super) fn note_lock(&mut self, range: PageRange, is_locked: bool) {
+        let Some(view) = self.at_mut(range.start()) else {
+            return;
+        };
+        for (run, mode) in view.modes.inside(range.intersection(view.range)) {
+            view.modes.set(run, Mode { is_locked, ..mode });
+        }
     }
 
     /// Carries out a change of state of pages of one view; what was done is undone when it fails.
@@ -164,6 +170,25 @@ impl Book {
     }
 }
 
+/// Maps a part of a source, and keeps it from children.
+fn map_part(
+    source: &Source,
+    range: PageRange,
+    offset: u64,
+    mode: Mode,
+) -> Result<(), EngineError> {
+    let mapped = source.with(move |file| {
+        kernel::map_file(range, (file, offset), mode.access(), mode.is_private)?;
+        kernel::keep_from_children(range)
+    });
+    mapped.map_err(named("mmap"))??;
+    if mode.is_locked {
+        // What was locked stays so, as far as the limit allows.
+        let _ = kernel::lock(range);
+    }
+    Ok(())
+}
+
 /// Room on the disk for a commit.
 fn no_room(errno: Errno) -> EngineError {
     EngineError::PageFileSpace(format!("a section could not be committed: {errno}"))
@@ -191,9 +216,7 @@ impl View {
 
     /// Maps pages anew, shared or private, with nothing copied.
     fn remap(&mut self, run: PageRange, mode: Mode) -> Result<(), EngineError> {
-        let file = self.source.descriptor().map_err(named("fstat"))?;
-        let place = (file, self.offset_of(run.start()));
-        kernel::map_file(run, place, mode.access(), mode.is_private)?;
+        map_part(&self.source, run, self.offset_of(run.start()), mode)?;
         self.modes.set(run, mode);
         Ok(())
     }

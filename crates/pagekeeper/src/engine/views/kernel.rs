@@ -45,7 +45,7 @@ pub(super) fn clear(range: PageRange) -> Result<(), Errno> {
     unsafe { map::reserve_over(range, Access::NONE, TREATMENT) }
 }
 
-/// Puts a part of a file in the place of what lies there, shared or copied on write.
+/// Puts a part of a file in the place of what lies there, shared or copied on write. To be kept from children afterwards.
 pub(super) fn map_file(
     range: PageRange,
     (file, offset): (BorrowedFd<'_>, u64),
@@ -60,8 +60,31 @@ pub(super) fn map_file(
             map::map_file_shared_over(range, file, offset, access)
         }
     }
-    .map_err(named("mmap"))?;
+    .map_err(named("mmap"))
+}
+
+/// A forked child does not get these pages.
+pub(super) fn keep_from_children(range: PageRange) -> Result<(), EngineError> {
     advise(range, Advice::DoNotInherit).map_err(named("madvise"))
+}
+
+/// Brings pages in and keeps them there. Nothing is copied by it: `mlock` would write to every page of a private mapping.
+pub(super) fn lock(range: PageRange) -> Result<(), Errno> {
+    match map::lock_as_touched(range) {
+        Ok(()) => {}
+        // Before 4.4.
+        Err(Errno::NOSYS) => return map::lock(range),
+        Err(errno) => return Err(errno),
+    }
+    match advise(range, Advice::PopulateRead) {
+        Ok(()) => Ok(()),
+        // Before 5.14.
+        Err(Errno::INVAL) => map::lock(range),
+        Err(errno) => {
+            let _ = map::unlock(range);
+            Err(errno)
+        }
+    }
 }
 
 /// Changes what the processor may do.

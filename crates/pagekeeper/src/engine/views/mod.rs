@@ -12,11 +12,13 @@
 //! | [`book`], [`modes`] | the views, and how each page is mapped; one mutex |
 //! | [`slots`] | where copied pages go |
 //! | [`look`] | what is there, from the page table |
-//! | [`balance`], [`trim`], [`move_out`] | keeping what is there within the budget |
+//! | [`balance`], [`trim`], [`move_out`], [`finish`], [`brake`] | keeping what is there within the budget |
 //! | [`kernel`] | the calls |
 
 mod balance;
 mod book;
+mod brake;
+mod finish;
 mod kernel;
 mod look;
 mod memory;
@@ -26,11 +28,12 @@ mod slots;
 mod source;
 mod trim;
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::{Change as ModelChange, PageState, Protection};
+use pagekeeper_sys::descriptor::apart::{self, ApartDescriptor};
 use pagekeeper_sys::file::{self, FileSystemKind, WriteOut};
 use pagekeeper_sys::map::{self, Advice};
 use pagekeeper_sys::{Errno, perf};
@@ -38,6 +41,7 @@ use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
 
 use self::balance::Balance;
 use self::book::Book;
+use self::finish::Finisher;
 use self::kernel::named;
 use self::modes::Mode;
 use self::slots::Slots;
@@ -54,6 +58,7 @@ pub(crate) use source::{Returned, Source};
 struct Core {
     book: Mutex<Book>,
     balance: Balance,
+    finisher: Finisher,
     threads: Threads,
 }
 
@@ -70,22 +75,47 @@ pub(crate) struct ViewEngine {
     faults_before: perf::Faults,
 }
 
+/// The threads that have the files are a pager's; to be called before they are used.
+fn prepare_files_apart() {
+    apart::on_start(crate::inside::stay);
+}
+
+/// Does `make` where files are out of the program's reach; what it opens stays there.
+pub(crate) fn run_apart<R: Send + 'static>(
+    make: impl FnOnce() -> Result<R, EngineError> + Send + 'static,
+) -> Result<R, EngineError> {
+    prepare_files_apart();
+    apart::run(make).map_err(named("clone"))?
+}
+
+/// A second descriptor of a file of the program's, out of its reach.
+pub(crate) fn carry(file: BorrowedFd<'_>) -> Result<ApartDescriptor, Errno> {
+    prepare_files_apart();
+    ApartDescriptor::carry(file)
+}
+
 /// A nameless file where page files lie: in the folder `place`, or beside the file of that name.
-pub(crate) fn create_in(place: &Path, allow_ram_disk: bool) -> Result<OwnedFd, EngineError> {
-    let refused = |reason: String| EngineError::PageFileSpace(reason);
-    let folder = match place.parent() {
-        Some(parent) if !place.is_dir() => parent,
-        _ => place,
-    };
-    let created = file::create_in_folder(folder).map_err(|error| refused(error.to_string()))?;
-    let system = file::file_system_of(&created.file).map_err(named("statfs"))?;
-    if system.kind == FileSystemKind::Ram && !allow_ram_disk {
-        let folder = folder.display();
-        return Err(refused(format!(
-            "'{folder}' is in RAM, which a page file is to relieve"
-        )));
-    }
-    Ok(created.file)
+pub(crate) fn create_in(
+    place: PathBuf,
+    allow_ram_disk: bool,
+) -> Result<ApartDescriptor, EngineError> {
+    run_apart(move || {
+        let refused = |reason: String| EngineError::PageFileSpace(reason);
+        let folder = match place.parent() {
+            Some(parent) if !place.is_dir() => parent,
+            _ => place.as_path(),
+        };
+        let created =
+            file::create_in_folder(folder).map_err(|error| refused(error.to_string()))?;
+        let system = file::file_system_of(&created.file).map_err(named("statfs"))?;
+        if system.kind == FileSystemKind::Ram && !allow_ram_disk {
+            let folder = folder.display();
+            return Err(refused(format!(
+                "'{folder}' is in RAM, which a page file is to relieve"
+            )));
+        }
+        ApartDescriptor::adopt(created.file).map_err(named("clone"))
+    })
 }
 
 impl ViewEngine {
@@ -99,6 +129,7 @@ impl ViewEngine {
             core: Arc::new(Core {
                 book: Mutex::new(Book::new(slots, ram.get())),
                 balance: Balance::default(),
+                finisher: Finisher::default(),
                 threads: Threads::default(),
             }),
             faults_before: perf::process_faults().unwrap_or_default(),
@@ -121,6 +152,7 @@ impl ViewEngine {
         let mode = Mode {
             protection: state.protection(),
             is_private,
+            is_locked: false,
         };
         self.core.book().map(range, (source, offset), mode)?;
         self.core.start_balancing();
@@ -191,9 +223,17 @@ impl ViewEngine {
         if durable {
             return map::sync(range).map_err(named("msync"));
         }
-        let file = source.descriptor().map_err(named("fstat"))?;
         let length = range.bytes().get();
-        file::write_out(file, offset, length, WriteOut::Start).map_err(named("sync_file_range"))
+        let started =
+            source.with(move |file| file::write_out(file, offset, length, WriteOut::Start));
+        started
+            .and_then(|result| result)
+            .map_err(named("sync_file_range"))
+    }
+
+    /// An access to a page faulted although nothing is wrong with it: waits until it may go on, for a bounded time.
+    pub(crate) fn wait_for_access(&self, page: PageNumber) {
+        self.core.wait_for_access(page);
     }
 
     /// The highest byte of a file that a view shows.
@@ -212,6 +252,7 @@ impl ViewEngine {
 impl Drop for ViewEngine {
     fn drop(&mut self) {
         self.core.balance.stop();
+        self.core.finisher.stop();
         if !crate::fork::is_child() {
             self.core.threads.wait_for_end();
         }
@@ -273,14 +314,20 @@ impl Engine for ViewEngine {
     }
 
     fn lock(&self, range: PageRange) -> Result<(), EngineError> {
-        map::lock(range).map_err(|errno| match errno {
-            Errno::NOMEM | Errno::PERM | Errno::AGAIN => EngineError::LockedTooMuch,
-            errno => named("mlock")(errno),
+        // First: from then on nothing takes these pages out.
+        self.core.book().note_lock(range, true);
+        kernel::lock(range).map_err(|errno| {
+            self.unlock(range);
+            match errno {
+                Errno::NOMEM | Errno::PERM | Errno::AGAIN => EngineError::LockedTooMuch,
+                errno => named("mlock")(errno),
+            }
         })
     }
 
     fn unlock(&self, range: PageRange) {
         let _ = map::unlock(range);
+        self.core.book().note_lock(range, false);
     }
 
     fn prefetch(&self, range: PageRange) {

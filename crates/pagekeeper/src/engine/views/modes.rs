@@ -13,6 +13,8 @@ pub(super) struct Mode {
     pub(super) protection: Option<Protection>,
     /// Mapped private: the first write copies it.
     pub(super) is_private: bool,
+    /// Locked in memory by the program.
+    pub(super) is_locked: bool,
 }
 
 impl Mode {
@@ -39,6 +41,7 @@ impl Mode {
         Self {
             protection,
             is_private: self.is_private || copies,
+            is_locked: self.is_locked,
         }
     }
 
@@ -133,6 +136,7 @@ mod tests {
         Mode {
             protection: Some(protection),
             is_private: false,
+            is_locked: false,
         }
     }
 

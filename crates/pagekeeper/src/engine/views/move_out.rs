@@ -8,7 +8,7 @@
     reason = "UNSAFETY: reads pages of views as bytes while nobody can write to them"
 )]
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file;
@@ -20,6 +20,7 @@ use super::kernel;
 use super::look;
 use super::modes::Mode;
 use super::slots::SlotRun;
+use super::source::Backing;
 
 /// The largest run that moves in one go.
 const MOST: u64 = 512;
@@ -34,74 +35,104 @@ pub(super) enum Stopped {
 }
 
 impl Book {
-    /// Moves copied pages of `range`, which lies in one view, out. Says how many.
-    pub(super) fn move_out(&mut self, range: PageRange) -> Result<u64, Stopped> {
-        let file = self.slots.for_own_thread().map_err(|_| Stopped::NoRoom)?;
-        let Some(view) = self.at(range.start()) else {
-            return Ok(0);
+    /// Moves copied pages of `range`, which lies in one view, out. Says how many, and what ended it early.
+    pub(super) fn move_out(&mut self, range: PageRange, is_braked: bool) -> (u64, Option<Stopped>) {
+        let slots = match self.slots.file() {
+            // A file whose pages are lost takes no more of them.
+            Ok(file) if file.failure().is_none() => Arc::clone(file),
+            _ => return (0, Some(Stopped::NoRoom)),
         };
-        let mut copies = Vec::new();
-        for (run, mode) in view.modes.inside(range.intersection(view.range)) {
-            if !mode.is_private {
-                continue;
-            }
-            let found = look::copied(run).map_err(Stopped::Failed)?;
-            copies.extend(found.into_iter().map(|run| (run, mode)));
-        }
+        let Some(view) = self.at(range.start()) else {
+            return (0, None);
+        };
+        let mut runs = view.modes.inside(range.intersection(view.range));
+        runs.retain(|(_, mode)| mode.is_private && !mode.is_locked);
         let mut moved = 0;
-        for (run, mode) in copies {
-            moved += self.move_run(run, mode, file.as_fd())?;
+        for (run, mode) in runs {
+            match self.move_out_of_run(run, mode, is_braked, &slots) {
+                (count, None) => moved += count,
+                (count, stopped) => return (moved + count, stopped),
+            }
         }
-        Ok(moved)
+        (moved, None)
     }
 
-    fn move_run(
+    /// The same for pages of one mode. Writers are kept off for that time.
+    fn move_out_of_run(
         &mut self,
         run: PageRange,
         mode: Mode,
-        file: BorrowedFd<'_>,
-    ) -> Result<u64, Stopped> {
-        let mut rest = run;
-        while !rest.is_empty() {
-            let Some(slots) = self.slots.take(rest.count().get().min(MOST)) else {
-                return Err(Stopped::NoRoom);
-            };
-            let part = PageRange::new(rest.start(), PageCount::new(slots.count));
-            if let Err(stopped) = self.move_part(part, slots, mode.access(), file) {
-                self.slots.give_back(slots);
-                return Err(stopped);
-            }
-            rest = PageRange::between(part.end(), rest.end());
+        is_braked: bool,
+        slots: &Arc<Backing>,
+    ) -> (u64, Option<Stopped>) {
+        match look::copied(run) {
+            Ok(copies) if copies.is_empty() => return (0, None),
+            Ok(_) => {}
+            Err(errno) => return (0, Some(Stopped::Failed(errno))),
         }
-        Ok(run.count().get())
+        let access = mode.access();
+        let is_written = access.contains(Access::WRITE);
+        let quiet = access.difference(Access::WRITE) | Access::READ;
+        if kernel::protect(run, quiet).is_err() {
+            return (0, Some(Stopped::NoRoom));
+        }
+        let mut moved = 0;
+        let mut stopped = None;
+        // From here on no more are copied.
+        for copies in look::copied(run).unwrap_or_default() {
+            let mut rest = copies;
+            while !rest.is_empty() && stopped.is_none() {
+                match self.move_part(rest, access, slots) {
+                    Ok(part) => {
+                        moved += part.count().get();
+                        rest = PageRange::between(part.end(), rest.end());
+                    }
+                    Err(why) => stopped = Some(why),
+                }
+            }
+        }
+        if moved > 0 {
+            // Refused only where mappings run short: then a forked child has pages of ours, which harms nobody.
+            let _ = kernel::keep_from_children(run);
+        }
+        if access != quiet && !(is_braked && is_written) {
+            // Refused only at the mapping limit: who faults there mends it.
+            let _ = kernel::protect(run, access);
+        }
+        (moved, stopped)
     }
 
+    /// Moves the first pages of a copied run, and says which.
     fn move_part(
         &mut self,
-        part: PageRange,
-        slots: SlotRun,
+        copies: PageRange,
         access: Access,
-        file: BorrowedFd<'_>,
-    ) -> Result<(), Stopped> {
-        kernel::protect(part, Access::READ).map_err(|_| Stopped::NoRoom)?;
-        // SAFETY: Copied pages of a view, which no access writes to now; the book is locked, so they stay mapped.
-        let bytes = unsafe { kernel::bytes(part) };
-        if let Err(errno) = file::write_at(file, bytes, slots.offset()) {
-            // Refused again only at the mapping limit; then the pages can be read, and writing retries.
-            let _ = kernel::protect(part, access);
+        file: &Arc<Backing>,
+    ) -> Result<PageRange, Stopped> {
+        let Some(slots) = self.slots.take(copies.count().get().min(MOST)) else {
+            return Err(Stopped::NoRoom);
+        };
+        let part = PageRange::new(copies.start(), PageCount::new(slots.count));
+        let written = file.with(move |file| {
+            // SAFETY: Copied pages of a view, which no access writes to now; the book is locked, so they stay mapped.
+            let bytes = unsafe { kernel::bytes(part) };
+            file::write_at(file, bytes, slots.offset())
+        });
+        if let Err(errno) = written.and_then(|result| result) {
+            self.slots.give_back(slots);
             return Err(Stopped::Failed(errno));
         }
-        if kernel::map_file(part, (file, slots.offset()), access, false).is_err() {
-            let _ = kernel::protect(part, access);
+        let place = slots.offset();
+        let mapped = file.with(move |file| kernel::map_file(part, (file, place), access, false));
+        if !matches!(mapped, Ok(Ok(()))) {
+            // Whatever the refusal was, the old pages are still there: the kernel checks before it unmaps.
+            self.slots.give_back(slots);
             return Err(Stopped::NoRoom);
         }
-        let Some(view) = self.at_mut(part.start()) else {
-            return Ok(());
-        };
-        for (page, slot) in part.pages().zip(slots.first..) {
-            view.moved.insert(page, slot);
+        if let Some(view) = self.at_mut(part.start()) {
+            view.moved.extend(part.pages().zip(slots.first..));
         }
-        Ok(())
+        Ok(part)
     }
 
     /// The slots of moved pages in `range`, as runs.

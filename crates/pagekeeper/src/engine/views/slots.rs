@@ -1,14 +1,14 @@
 //! Where copied pages go when they leave RAM: slots of a nameless file of our own, a slot a page.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::{self, AllocateHow};
 use pagekeeper_units::{PAGE_SIZE, PageCount};
 
-use super::source::Source;
+use super::source::Backing;
 use crate::error::EngineError;
 
 /// Slots and the file behind them, which is made when it is first needed.
@@ -16,7 +16,7 @@ use crate::error::EngineError;
 pub(super) struct Slots {
     place: Option<PathBuf>,
     allow_ram_disk: bool,
-    file: Option<Source>,
+    file: Option<Arc<Backing>>,
     /// Free runs: first slot → how many. Slots from `fresh` on were never used.
     free: BTreeMap<u64, u64>,
     fresh: u64,
@@ -75,14 +75,9 @@ impl Slots {
         self.file.is_some() && self.place.as_deref() == Some(place)
     }
 
-    /// The file.
-    fn file(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.file.as_ref().ok_or(Errno::BADF)?.descriptor()
-    }
-
-    /// The file, for the engine's thread.
-    pub(super) fn for_own_thread(&self) -> Result<std::os::fd::OwnedFd, Errno> {
-        self.file.as_ref().ok_or(Errno::BADF)?.for_own_thread()
+    /// The file, once there is one.
+    pub(super) fn file(&self) -> Result<&Arc<Backing>, Errno> {
+        self.file.as_ref().ok_or(Errno::BADF)
     }
 
     /// Makes sure that so many pages more can be copied, wherever they end up.
@@ -92,15 +87,14 @@ impl Slots {
             if self.file.is_none() {
                 self.file = Some(self.create()?);
             }
+            let offset = self.allocated * PAGE_SIZE as u64;
             let length = (wanted - self.allocated) * PAGE_SIZE as u64;
-            let result = file::allocate(
-                self.file().map_err(super::kernel::named("fstat"))?,
-                self.allocated * PAGE_SIZE as u64,
-                length,
-                length,
-                AllocateHow::Best,
-            );
-            if let Some(errno) = result.error {
+            let failure = self.file().and_then(|own| {
+                own.with(move |file| {
+                    file::allocate(file, offset, length, length, AllocateHow::Best).error
+                })
+            });
+            if let Some(errno) = failure.unwrap_or_else(Some) {
                 return Err(EngineError::PageFileSpace(format!(
                     "no room for {} of copied pages: {errno}",
                     pages.bytes().human()
@@ -117,17 +111,17 @@ impl Slots {
         self.promised = self.promised.saturating_sub(pages.get());
         if self.promised == 0 && self.used == 0 {
             if let Ok(file) = self.file() {
-                let _ = file::truncate(file, 0);
+                let _ = file.with(|file| file::truncate(file, 0));
             }
             (self.allocated, self.fresh) = (0, 0);
             self.free.clear();
         }
     }
 
-    fn create(&self) -> Result<Source, EngineError> {
-        let place = self.place.as_deref().unwrap_or(Path::new("/"));
-        let descriptor = super::create_in(place, self.allow_ram_disk)?;
-        Source::of_own_file(descriptor).map_err(super::kernel::named("fstat"))
+    fn create(&self) -> Result<Arc<Backing>, EngineError> {
+        let place = self.place.clone().unwrap_or_else(|| PathBuf::from("/"));
+        let file = super::create_in(place, self.allow_ram_disk)?;
+        Ok(Arc::new(Backing::new(file)))
     }
 
     /// Takes up to `most` neighbouring slots.
@@ -203,7 +197,8 @@ mod tests {
         slots.release(PageCount::new(10));
         assert_eq!(slots.used(), PageCount::ZERO);
         let file = slots.file().unwrap();
-        assert_eq!(file::facts(file).unwrap().size_bytes, 0);
+        let facts = file.with(|file| file::facts(file)).unwrap();
+        assert_eq!(facts.unwrap().size_bytes, 0);
         assert!(folder.path().read_dir().unwrap().next().is_none());
     }
 }

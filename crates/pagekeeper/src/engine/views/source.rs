@@ -1,13 +1,12 @@
 //! What views show: an open file, of the program's or of ours.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::descriptor::KeptDescriptor;
+use pagekeeper_sys::descriptor::apart::ApartDescriptor;
 use pagekeeper_sys::file::{self, FileFacts};
-use pagekeeper_sys::handle::Handle;
 use pagekeeper_units::{PageCount, PageRange};
 
 use super::memory::Header;
@@ -26,10 +25,55 @@ impl Returned {
     }
 }
 
-/// A file that views show. Lives as long as the last section or view of it in this process.
+/// An open file whose descriptor is out of the program's reach, and whose closing takes nothing from the program's.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    file: ApartDescriptor,
+    /// The first failed write-back, as an error number; 0 while all is well.
+    failure: AtomicI32,
+}
+
+impl Backing {
+    pub(super) fn new(file: ApartDescriptor) -> Self {
+        Self {
+            file,
+            failure: AtomicI32::new(0),
+        }
+    }
+
+    /// Does `work` with the descriptor, where it is known.
+    ///
+    /// # Errors
+    /// As [`ApartDescriptor::with`].
+    pub(super) fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(BorrowedFd<'_>) -> R + Send + 'static,
+    ) -> Result<R, Errno> {
+        self.file.with(work)
+    }
+
+    /// A page could not be written. The kernel takes it for clean now, so nothing of this file is dropped by us any more; other
+    /// files are not concerned.
+    pub(super) fn fail(&self, errno: Errno) {
+        let number = errno.raw_os_error();
+        let _ = self
+            .failure
+            .compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// The first error, if there was one.
+    pub(super) fn failure(&self) -> Option<Errno> {
+        match self.failure.load(Ordering::Acquire) {
+            0 => None,
+            number => Some(Errno::from_raw_os_error(number)),
+        }
+    }
+}
+
+/// What views show. Lives as long as the last section or view of it in this process.
 #[derive(Debug)]
 pub(crate) struct Source {
-    handle: Handle,
+    backing: Arc<Backing>,
     facts: FileFacts,
     /// What of it is ours to manage, where the file is one of ours.
     header: Option<Header>,
@@ -39,73 +83,54 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A file of the program's, under a number of our own.
-    pub(crate) fn of_file(descriptor: OwnedFd, returned: Returned) -> Result<Self, Errno> {
-        let facts = file::facts(&descriptor)?;
-        Ok(Self {
-            handle: Handle::Plain(descriptor),
-            facts,
-            header: None,
-            charged: AtomicU64::new(0),
-            returned,
-        })
+    /// A file of the program's.
+    pub(crate) fn of_file(file: ApartDescriptor, returned: Returned) -> Result<Self, Errno> {
+        Self::new(file, None, returned)
     }
 
-    /// A nameless file for pages of this process alone.
-    pub(super) fn of_own_file(descriptor: OwnedFd) -> Result<Self, Errno> {
-        let mut source = Self::of_file(descriptor, Returned::default())?;
-        if KeptDescriptor::has_room() {
-            let _ = source.handle.keep();
-        }
-        Ok(source)
-    }
-
-    /// A file of ours with a header. Kept safe from the program's closing as far as there is room.
+    /// A file of ours with a header.
     pub(crate) fn of_memory(
-        descriptor: OwnedFd,
+        file: ApartDescriptor,
         header: Header,
         returned: Returned,
     ) -> Result<Self, Errno> {
-        let facts = file::facts(&descriptor)?;
-        let mut handle = Handle::Plain(descriptor);
-        if KeptDescriptor::has_room() {
-            let _ = handle.keep();
-        }
+        Self::new(file, Some(header), returned)
+    }
+
+    fn new(
+        file: ApartDescriptor,
+        header: Option<Header>,
+        returned: Returned,
+    ) -> Result<Self, Errno> {
+        let facts = file.with(|file| file::facts(file))??;
         Ok(Self {
-            handle,
+            backing: Arc::new(Backing::new(file)),
             facts,
-            header: Some(header),
+            header,
             charged: AtomicU64::new(0),
             returned,
         })
     }
 
-    /// The descriptor, after making sure that it still is this file.
-    pub(crate) fn descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.handle.take_back_if_lost().map_err(|lost| lost.0)?;
-        let descriptor = self.handle.as_fd();
-        let now = file::facts(descriptor)?;
-        if (now.device, now.inode) == (self.facts.device, self.facts.inode) {
-            Ok(descriptor)
-        } else {
-            Err(Errno::BADF)
-        }
+    /// Does `work` with the descriptor, where it is known.
+    ///
+    /// # Errors
+    /// As [`ApartDescriptor::with`].
+    pub(crate) fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(BorrowedFd<'_>) -> R + Send + 'static,
+    ) -> Result<R, Errno> {
+        self.backing.with(work)
     }
 
-    /// A descriptor of its own for a thread that has left the program's descriptor table.
-    pub(super) fn for_own_thread(&self) -> Result<OwnedFd, Errno> {
-        let taken = file::take_from_leader(self.handle.as_raw_fd())?;
-        let now = file::facts(&taken)?;
-        if (now.device, now.inode) == (self.facts.device, self.facts.inode) {
-            Ok(taken)
-        } else {
-            Err(Errno::BADF)
-        }
+    /// The file alone, which may be written for some time after the last view has gone.
+    pub(super) fn backing(&self) -> &Arc<Backing> {
+        &self.backing
     }
 
-    /// The descriptor's number in the program's table.
-    pub(crate) fn number(&self) -> i32 {
-        self.handle.as_raw_fd()
+    /// Thread and number by which other processes of the user find the descriptor.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        self.backing.file.place()
     }
 
     /// Device and inode.
@@ -130,12 +155,12 @@ impl Source {
 
     /// Commits pages of a reserved section, counted from its first, for all its views: room on the disk first, then the
     /// bits.
-    pub(super) fn commit(&self, pages: PageRange) -> Result<(), Errno> {
-        let Some(header) = &self.header else {
-            return Ok(());
-        };
-        let descriptor = self.descriptor()?;
-        header.commit(pages, descriptor)
+    pub(super) fn commit(self: &Arc<Self>, pages: PageRange) -> Result<(), Errno> {
+        let own = Arc::clone(self);
+        self.with(move |file| match &own.header {
+            Some(header) => header.commit(pages, file),
+            None => Ok(()),
+        })?
     }
 }
 

@@ -1,45 +1,29 @@
-//! Taking pages of views out of the address space, and out of memory where nobody else has them.
+//! Taking pages of views out of the page table.
 //!
-//! Two stations, as in the mapped engine: pages leave the page table and their writing is started; some steps later what is
-//! written and has not come back is dropped from the page cache. What another process maps stays there, and is its.
+//! Two stations, as in the mapped engine: pages leave the page table here, which never waits for a disk; [`finish`](super::finish)
+//! writes them and drops them from the page cache. What another process maps stays there, and is its.
 //!
 //! Private mappings need care: there, leaving the page table drops a copy for good. So the kernel is asked to reclaim
 //! (`MADV_PAGEOUT`), which it does for clean pages only; where it may not (files of others), the pages are
 //! first protected from writing.
 
-use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
-use pagekeeper_sys::file::{self, WriteOut};
+use pagekeeper_sys::descriptor::apart;
 use pagekeeper_sys::map::{Access, Advice};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
 use super::Core;
 use super::book::{Book, View};
+use super::finish::Outgoing;
 use super::kernel;
 use super::look::{self, Counts, There};
 use super::modes::Mode;
 use super::move_out::Stopped;
-use super::slots::SlotRun;
 
 /// Pages that are looked at in one step: 2 MiB.
 const UNIT: u64 = 512;
-/// How many steps pages are on their way.
-const ON_THE_WAY: usize = 8;
-/// Pages that came back leave holes; beyond so many runs all of it is dropped in one call, which skips them.
-const RUNS_MAX: usize = 24;
-
-/// Pages that have left the page table and not yet memory.
-#[derive(Debug)]
-struct Outgoing {
-    /// The file, under a number of this thread's table: nothing of the program's table may ever be dropped here. `None`
-    /// where it cannot be reached: then the pages are left to the kernel.
-    file: Option<OwnedFd>,
-    range: PageRange,
-    offset: u64,
-    slots: Vec<SlotRun>,
-}
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,107 +36,105 @@ pub(super) struct Step {
     pub(super) stopped: Option<Stopped>,
 }
 
-/// The pages on their way out.
-#[derive(Debug, Default)]
-pub(super) struct Trimmer {
-    outgoing: VecDeque<Outgoing>,
-}
-
-impl Trimmer {
+impl Core {
     /// Takes the next unit in the order of the clock out; copies too, if wanted.
-    pub(super) fn step(&mut self, core: &Core, with_copies: bool) -> Result<Step, Errno> {
-        let step = {
-            let mut book = core.book();
+    pub(super) fn trim_step(&self, with_copies: bool) -> Step {
+        let (step, outgoing) = {
+            let mut book = self.book();
+            let is_braked = self.balance.brake.is_on();
             match book.next_of_clock() {
-                Some(unit) => self.take(&mut book, unit, with_copies),
-                None => Step::default(),
+                Some(unit) => book.take_out(unit, with_copies, is_braked),
+                None => Default::default(),
             }
         };
-        while self.outgoing.len() > ON_THE_WAY {
-            self.finish_one(core)?;
+        if let Some(outgoing) = outgoing {
+            self.finisher.push(outgoing);
         }
-        Ok(step)
-    }
-
-    /// Waits for everything on its way.
-    pub(super) fn finish(&mut self, core: &Core) -> Result<(), Errno> {
-        while !self.outgoing.is_empty() {
-            self.finish_one(core)?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, book: &mut Book, unit: PageRange, with_copies: bool) -> Step {
-        let mut step = Step::default();
-        if with_copies {
-            match book.move_out(unit) {
-                Ok(moved) => (step.left, step.moved) = (moved, moved),
-                Err(stopped) => step.stopped = Some(stopped),
-            }
-        }
-        let slots = book.slots_of(unit);
-        let Some(view) = book.at(unit.start()) else {
-            return step;
-        };
-        let before = step.left;
-        for (run, mode) in view.modes.inside(unit) {
-            step.left += if mode.is_private {
-                take_private(view, run, mode)
-            } else {
-                take_shared(run)
-            };
-        }
-        if step.left > before || step.moved > 0 {
-            let offset = view.offset_of(unit.start());
-            let file = view.source.for_own_thread().ok();
-            // A start: the end comes when it is finished.
-            if let Some(file) = &file {
-                let length = unit.bytes().get();
-                let _ = file::write_out(file, offset, length, WriteOut::Start);
-            }
-            if let Some(slots_file) = (!slots.is_empty())
-                .then(|| book.slots.for_own_thread().ok())
-                .flatten()
-            {
-                for run in &slots {
-                    let _ =
-                        file::write_out(&slots_file, run.offset(), run.bytes(), WriteOut::Start);
-                }
-            }
-            self.outgoing.push_back(Outgoing {
-                file,
-                range: unit,
-                offset,
-                slots,
-            });
-        }
+        self.balance.note_step(step);
         step
     }
 
-    fn finish_one(&mut self, core: &Core) -> Result<(), Errno> {
-        let Some(outgoing) = self.outgoing.pop_front() else {
-            return Ok(());
-        };
-        if let Some(file) = &outgoing.file {
-            let length = outgoing.range.bytes().get();
-            file::write_out(file, outgoing.offset, length, WriteOut::AndWait)?;
-            for run in absent(outgoing.range) {
-                let skipped = run.start().since(outgoing.range.start()).bytes().get();
-                let _ = file::forget(file, outgoing.offset + skipped, run.bytes().get());
-            }
+    /// Takes pages of a range out now, as far as they can be written, and waits for it.
+    pub(super) fn trim_range(self: &Arc<Self>, range: PageRange) {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let core = Arc::clone(self);
+        // By a thread that has the files.
+        let started = apart::start("pagekeeper-vtr", 256 << 10, move || {
+            crate::inside::stay();
+            core.trim_range_here(range);
+            drop(core);
+            let _ = sender.send(());
+        });
+        if started {
+            let _ = receiver.recv();
         }
-        if !outgoing.slots.is_empty() {
-            let file = core.book().slots.for_own_thread()?;
-            for run in &outgoing.slots {
-                file::write_out(&file, run.offset(), run.bytes(), WriteOut::AndWait)?;
-                let _ = file::forget(&file, run.offset(), run.bytes());
-            }
+    }
+
+    fn trim_range_here(&self, range: PageRange) {
+        let mut at = range.start();
+        let mut outgoing = Vec::new();
+        while at < range.end() {
+            let end = PageNumber::new((at.get() / UNIT + 1) * UNIT).min(range.end());
+            let mut book = self.book();
+            let Some(inside) = book.at(at).map(|view| view.range) else {
+                break;
+            };
+            let unit = PageRange::between(at, end).intersection(inside);
+            let (step, taken) = book.take_out(unit, true, self.balance.brake.is_on());
+            drop(book);
+            self.balance.note_step(step);
+            outgoing.extend(taken);
+            at = end.min(inside.end());
         }
-        Ok(())
+        outgoing.iter().for_each(Outgoing::start);
+        for one in &outgoing {
+            self.balance.note_finish(one.finish());
+        }
     }
 }
 
 impl Book {
+    /// Takes the pages of `unit`, which lies in one view, out of the page table. Private pages that were kept from writers stay so
+    /// while the brake is on.
+    fn take_out(
+        &mut self,
+        unit: PageRange,
+        with_copies: bool,
+        is_braked: bool,
+    ) -> (Step, Option<Outgoing>) {
+        let mut step = Step::default();
+        if with_copies {
+            let (moved, stopped) = self.move_out(unit, is_braked);
+            step = Step {
+                left: moved,
+                moved,
+                stopped,
+            };
+        }
+        let slots = self.slots_of(unit);
+        let Some(view) = self.at(unit.start()) else {
+            return (step, None);
+        };
+        for (run, mode) in view.modes.inside(unit) {
+            step.left += match mode {
+                _ if mode.is_locked => 0,
+                _ if mode.is_private => take_private(view, run, mode, is_braked),
+                _ => take_shared(run),
+            };
+        }
+        if step.left == 0 {
+            return (step, None);
+        }
+        let slots_file = self.slots.file().ok().filter(|_| !slots.is_empty());
+        let outgoing = Outgoing {
+            source: Arc::clone(view.source.backing()),
+            range: unit,
+            offset: view.offset_of(unit.start()),
+            slots: slots_file.map(|file| (Arc::clone(file), slots)),
+        };
+        (step, Some(outgoing))
+    }
+
     /// The next unit that trimming looks at.
     fn next_of_clock(&mut self) -> Option<PageRange> {
         let above = self
@@ -196,7 +178,7 @@ fn take_shared(run: PageRange) -> u64 {
     if look::visit(run, |part, _| there += part.count().get()).is_err() || there == 0 {
         return 0;
     }
-    // Refused where the program has locked pages: they stay.
+    // Refused where somebody has locked pages by `mlock`: they stay.
     match kernel::advise(run, Advice::Discard) {
         Ok(()) => there,
         Err(_) => 0,
@@ -204,7 +186,7 @@ fn take_shared(run: PageRange) -> u64 {
 }
 
 /// Takes what was not copied out of a private mapping. Says how many pages left.
-fn take_private(view: &View, run: PageRange, mode: Mode) -> u64 {
+fn take_private(view: &View, run: PageRange, mode: Mode, is_braked: bool) -> u64 {
     let before = of_file(run);
     if before == 0 {
         return 0;
@@ -218,16 +200,18 @@ fn take_private(view: &View, run: PageRange, mode: Mode) -> u64 {
         let _ = kernel::advise(*part, Advice::Discard);
     }
     let left = of_file(run);
-    if left > 0 && kernel::advise(run, Advice::PageOut).is_err() || of_file(run) > left / 2 {
-        take_protected(run, mode);
+    let by_kernel = !is_braked && left > 0 && kernel::advise(run, Advice::PageOut).is_ok();
+    if left > 0 && (!by_kernel || of_file(run) > left / 2) {
+        take_protected(run, mode, is_braked);
     }
     before.saturating_sub(of_file(run))
 }
 
 /// The same with writers kept off. They fault, find nothing wrong, and try again.
-fn take_protected(run: PageRange, mode: Mode) {
+fn take_protected(run: PageRange, mode: Mode, is_braked: bool) {
     let access = mode.access();
     let is_written = access.contains(Access::WRITE);
+    // Under the brake too: the program may have changed the protection since.
     if is_written && kernel::protect(run, access.difference(Access::WRITE)).is_err() {
         return;
     }
@@ -242,7 +226,7 @@ fn take_protected(run: PageRange, mode: Mode) {
             let _ = kernel::advise(part, Advice::Discard);
         }
     }
-    if is_written {
+    if is_written && !is_braked {
         let _ = kernel::protect(run, access);
     }
 }
@@ -252,37 +236,4 @@ fn of_file(run: PageRange) -> u64 {
     // What cannot be looked at is taken for absent: then nothing is done.
     let _ = look::visit(run, |part, there| counts.add(part, there));
     counts.of_file
-}
-
-/// The runs of pages that have not come back. Everything where that cannot be known or would be many.
-fn absent(range: PageRange) -> Vec<PageRange> {
-    let mut there = Vec::new();
-    let looked = look::visit(range, |part, _| look::join(&mut there, part));
-    if looked.is_err() || there.len() > RUNS_MAX {
-        return vec![range];
-    }
-    look::without(range, &there)
-}
-
-impl Core {
-    /// Takes pages of a range out now, as far as they can be written.
-    pub(super) fn trim_range(&self, range: PageRange) {
-        let mut trimmer = Trimmer::default();
-        let mut at = range.start();
-        while at < range.end() {
-            let end = PageNumber::new((at.get() / UNIT + 1) * UNIT).min(range.end());
-            let mut book = self.book();
-            let Some(inside) = book.at(at).map(|view| view.range) else {
-                return;
-            };
-            let unit = PageRange::between(at, end).intersection(inside);
-            let step = trimmer.take(&mut book, unit, true);
-            drop(book);
-            self.balance.note_step(step);
-            at = end.min(inside.end());
-        }
-        if let Err(errno) = trimmer.finish(self) {
-            self.balance.fail(errno);
-        }
-    }
 }

@@ -1,0 +1,187 @@
+//! The last station: pages that have left the page table are written, and dropped from the page cache where they have not come
+//! back. A thread of its own waits for the disk, so that the one that watches the page table never does.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pagekeeper_sys::Errno;
+use pagekeeper_sys::file::{self, WriteOut};
+use pagekeeper_sys::lock::Event;
+use pagekeeper_units::PageRange;
+
+use super::Core;
+use super::look;
+use super::slots::SlotRun;
+use super::source::Backing;
+
+/// How many units are being written while the oldest is waited for.
+const ON_THE_WAY: usize = 8;
+/// Pages that came back leave holes; beyond so many runs all of it is dropped in one call, which skips them.
+const RUNS_MAX: usize = 24;
+
+/// Pages that have left the page table and not yet memory.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) source: Arc<Backing>,
+    pub(super) range: PageRange,
+    /// Where in the file the range begins.
+    pub(super) offset: u64,
+    /// The file of copied pages, where some of the range moved there, and their slots.
+    pub(super) slots: Option<(Arc<Backing>, Vec<SlotRun>)>,
+}
+
+/// What waits for the thread.
+#[derive(Debug, Default)]
+pub(super) struct Finisher {
+    waiting: Mutex<VecDeque<Outgoing>>,
+    wake: Event,
+}
+
+impl Finisher {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Outgoing>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands pages over.
+    pub(super) fn push(&self, outgoing: Outgoing) {
+        self.waiting().push_back(outgoing);
+        self.wake.set();
+    }
+
+    /// How many units nobody has begun to write.
+    pub(super) fn backlog(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// Lets the thread see that it is to end.
+    pub(super) fn stop(&self) {
+        self.wake.set();
+    }
+
+    /// The thread, until it is stopped. What is left then is the kernel's to write.
+    pub(super) fn run(&self, core: &Core) {
+        let mut started: VecDeque<Outgoing> = VecDeque::new();
+        while !core.balance.is_stopping() {
+            let next = self.waiting().pop_front();
+            match next {
+                Some(outgoing) => {
+                    outgoing.start();
+                    started.push_back(outgoing);
+                    if started.len() <= ON_THE_WAY {
+                        continue;
+                    }
+                }
+                None if started.is_empty() => {
+                    self.wake.wait(None);
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(oldest) = started.pop_front() {
+                core.balance.note_finish(oldest.finish());
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    /// Starts writing. What goes wrong is heard of at the end.
+    pub(super) fn start(&self) {
+        start_one(&self.source, self.offset, self.range.bytes().get());
+        for (file, run) in self.slot_runs() {
+            start_one(file, run.offset(), run.bytes());
+        }
+    }
+
+    /// Waits for the writing and drops what has not come back.
+    ///
+    /// # Errors
+    /// Something could not be written: then nothing of that file is dropped, now or later.
+    pub(super) fn finish(&self) -> Result<(), Errno> {
+        let length = self.range.bytes().get();
+        let mut result = wait_for(&self.source, self.offset, length);
+        if result.is_ok() {
+            for run in absent(self.range) {
+                let skipped = run.start().since(self.range.start()).bytes().get();
+                forget(&self.source, self.offset + skipped, run.bytes().get());
+            }
+        }
+        for (file, run) in self.slot_runs() {
+            match wait_for(file, run.offset(), run.bytes()) {
+                Ok(()) => forget(file, run.offset(), run.bytes()),
+                Err(errno) => result = result.and(Err(errno)),
+            }
+        }
+        result
+    }
+
+    fn slot_runs(&self) -> impl Iterator<Item = (&Backing, SlotRun)> {
+        let slots = self.slots.iter();
+        slots.flat_map(|(file, runs)| runs.iter().map(move |run| (file.as_ref(), *run)))
+    }
+}
+
+fn start_one(source: &Backing, offset: u64, length: u64) {
+    let _ = source.with(move |file| file::write_out(file, offset, length, WriteOut::Start));
+}
+
+fn wait_for(source: &Backing, offset: u64, length: u64) -> Result<(), Errno> {
+    let written =
+        source.with(move |file| file::write_out(file, offset, length, WriteOut::AndWait))?;
+    if let Err(errno) = written {
+        source.fail(errno);
+    }
+    source.failure().map_or(Ok(()), Err)
+}
+
+fn forget(source: &Backing, offset: u64, length: u64) {
+    let _ = source.with(move |file| file::forget(file, offset, length));
+}
+
+/// The runs of pages that have not come back. Everything where that cannot be known or would be many.
+fn absent(range: PageRange) -> Vec<PageRange> {
+    let mut there = Vec::new();
+    let looked = look::visit(range, |part, _| look::join(&mut there, part));
+    if looked.is_err() || there.len() > RUNS_MAX {
+        return vec![range];
+    }
+    look::without(range, &there)
+}
+
+#[cfg(test)]
+mod tests {
+    use pagekeeper_sys::descriptor::apart::ApartDescriptor;
+    use pagekeeper_units::{PageCount, PageNumber};
+
+    use super::*;
+
+    fn outgoing(source: &Arc<Backing>) -> Outgoing {
+        Outgoing {
+            source: Arc::clone(source),
+            range: PageRange::new(PageNumber::new(16), PageCount::new(4)),
+            offset: 0,
+            slots: None,
+        }
+    }
+
+    fn source() -> Arc<Backing> {
+        let file = file::create_in_memory("finish").unwrap();
+        file::truncate(&file, 16_384).unwrap();
+        Arc::new(Backing::new(ApartDescriptor::adopt(file).unwrap()))
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_written_fails_alone_and_for_good() {
+        let (bad, good) = (source(), source());
+        assert_eq!(outgoing(&bad).finish(), Ok(()));
+        bad.fail(Errno::IO);
+        bad.fail(Errno::NOSPC);
+        assert_eq!(outgoing(&bad).finish(), Err(Errno::IO), "the first error");
+        assert_eq!(outgoing(&good).finish(), Ok(()));
+        let mut both = outgoing(&good);
+        let slots = vec![SlotRun { first: 0, count: 1 }];
+        both.slots = Some((Arc::clone(&bad), slots));
+        assert_eq!(both.finish(), Err(Errno::IO));
+        assert_eq!(outgoing(&good).finish(), Ok(()));
+    }
+}
