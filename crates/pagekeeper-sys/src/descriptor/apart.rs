@@ -88,11 +88,7 @@ pub fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Resu
 }
 
 /// Starts a thread that has the table, deaf to all signals. Says whether that worked.
-pub fn start(
-    name: &'static str,
-    stack_bytes: usize,
-    body: impl FnOnce() + Send + 'static,
-) -> bool {
+pub fn start(name: &'static str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> bool {
     let spawn = move || {
         std::thread::Builder::new()
             .name(name.into())
@@ -124,8 +120,7 @@ impl ApartDescriptor {
             Ok((socket.address()?, socket.into_number()))
         })??;
         let own = Socket::new();
-        let sent =
-            own.and_then(|own| own.send(&to, Request::Keep.word(0), Some(file.as_raw_fd())));
+        let sent = own.and_then(|own| own.send(&to, Request::Keep.word(0), Some(file.as_raw_fd())));
         run(move || {
             let receiver = Socket::from_number(receiver);
             sent?;
@@ -285,7 +280,7 @@ mod tests {
         assert!(std::fs::read(&path).is_err(), "closed");
         let (sender, receiver) = channel();
         assert!(start("apart-test", 64 << 10, move || {
-            let made = file::create_in_memory("one").map(|own| ApartDescriptor::adopt(own));
+            let made = file::create_in_memory("one").map(ApartDescriptor::adopt);
             let _ = sender.send(made);
         }));
         let made = receiver.recv().unwrap().unwrap().unwrap();
@@ -315,7 +310,8 @@ mod tests {
             .join()
             .unwrap()
         };
-        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .unwrap();
         assert!(locked());
         let apart = ApartDescriptor::carry(file.as_fd()).unwrap();
         let reopened = apart

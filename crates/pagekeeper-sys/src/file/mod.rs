@@ -22,7 +22,8 @@ pub use create::{
 };
 pub use direct::{AlignedPage, DirectIo, probe_direct, reopen, set_direct};
 pub use facts::{
-    FileFacts, duplicate, facts, is_open_for, make_private, of_process, read_at, reopen_alike, write_at,
+    FileFacts, duplicate, facts, is_open_for, make_private, of_process, read_at, reopen_alike,
+    write_at,
 };
 pub use regular::open_regular;
 pub use space::{

@@ -177,11 +177,11 @@ impl SectionBuilder {
     /// own where the file cannot be opened again. Both where the program's closing and ours do not meet: closing a second
     /// descriptor in the program's table would drop the program's record locks on the file.
     fn take_file(&mut self, file: impl AsFd) {
-        let taken = carry(file.as_fd()).and_then(|carried| {
+        let taken = carry(file.as_fd()).map(|carried| {
             let own = carried
                 .with(|file| file::reopen_alike(file).and_then(ApartDescriptor::adopt))
                 .and_then(|own| own);
-            Ok(own.unwrap_or(carried))
+            own.unwrap_or(carried)
         });
         match taken {
             Ok(own) => self.file = Some(own),

@@ -137,8 +137,7 @@ impl Name {
             let published = record.publish().map_err(refused)?;
             let facts = published.with(|file| file::facts(file));
             let facts = facts.and_then(|facts| facts).map_err(refused)?;
-            let announcement =
-                announce(&prefix, published.place(), (facts.device, facts.inode))?;
+            let announcement = announce(&prefix, published.place(), (facts.device, facts.inode))?;
             Ok(Held {
                 name,
                 _announcement: announcement,
@@ -327,7 +326,9 @@ fn lock_named(name: String) -> Result<Lock, EngineError> {
             Err(owner) => owner,
         };
         match owner {
-            Ok(user) if user != prctl::user() => return Err(occupied(&format!("user {user}"), &name)),
+            Ok(user) if user != prctl::user() => {
+                return Err(occupied(&format!("user {user}"), &name));
+            }
             Err(Errno::CONNREFUSED) => refusals += 1,
             Err(Errno::PROTOTYPE) => refusals = REFUSALS,
             _ => refusals = 0,

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::lock::{Event, WaitWord};
+use pagekeeper_units::PageNumber;
 
 use super::Core;
 use super::brake::Brake;
@@ -22,8 +23,12 @@ use crate::statistics::Counter;
 
 /// The largest slack, in pages (32 MiB).
 const SLACK_MAX: u64 = 8192;
-/// How fast faults can bring in pages, a millisecond: those that the page cache has already come by the dozen.
+/// How fast faults bring in pages at least, a millisecond: those that the page cache has already come by the dozen.
 const FASTEST_PAGES_PER_MS: u64 = 1200;
+/// In how many looks most of what was faster is forgotten.
+const FORGETTING: u64 = 64;
+/// The shortest sleep: others want the processor, too.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(300);
 /// The longest sleep while there are views, and while there are none.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 const IDLE_SLEEP: Duration = Duration::from_millis(500);
@@ -45,8 +50,6 @@ struct Levels {
     low: u64,
     /// Copies beyond this move out.
     copies: u64,
-    /// Beyond this nobody may copy more.
-    brake: u64,
     /// What is never to be passed: the share and its slack.
     limit: u64,
 }
@@ -63,7 +66,6 @@ impl Levels {
             high,
             low,
             copies: low / 2,
-            brake: high + slack / 8,
             limit: ram + slack,
         }
     }
@@ -162,7 +164,9 @@ impl Core {
             .start_apart("pagekeeper-vwr", 128 << 10, finisher)
             || !self
                 .threads
-                .start_apart("pagekeeper-vws", 256 << 10, move || Watcher::default().run(&core))
+                .start_apart("pagekeeper-vws", 256 << 10, move || {
+                    Watcher::default().run(&core)
+                })
         {
             // No threads to be had now: the next view tries again.
             self.balance.is_running.store(false, Ordering::Release);
@@ -197,6 +201,12 @@ impl Core {
 struct Watcher {
     /// So many turns more copied pages are not asked to move: they could not.
     pause_copies: u32,
+    /// Where the next trim begins: of pages of files, and of copies.
+    hands: [PageNumber; 2],
+    /// When pages were counted last, and how many were left then.
+    counted: Option<(Instant, u64)>,
+    /// How fast they came in, lately, a millisecond.
+    fastest: u64,
 }
 
 impl Watcher {
@@ -233,23 +243,39 @@ impl Watcher {
         }
         let levels = core.levels();
         let started = Instant::now();
-        let counts = core.book().count()?;
+        let present = core.book().present()?;
         let took = started.elapsed();
+        let counts = present.counts;
         balance.note_count(counts);
+        self.note_speed(counts.sum());
         let mut there = counts.sum();
         let mut left = 0;
-        if there > levels.high {
-            let with_copies = counts.copied > levels.copies && self.pause_copies == 0;
-            // Copies that wait for the disk are in RAM as well.
-            if with_copies && (there > levels.brake || core.finisher.backlog() > BACKLOG_UNITS) {
+        let start = if balance.brake.is_on() {
+            levels.low
+        } else {
+            levels.high
+        };
+        let with_copies = counts.copied > levels.copies && self.pause_copies == 0;
+        if there > start {
+            if with_copies {
+                // Moving them takes longer than making them.
                 core.brake();
             }
-            left = self.trim(core, there, levels, with_copies, LONGEST_TRIM.max(took * 10));
+            // Counting takes time in proportion to what is there: it is not to be most of the work.
+            let time = LONGEST_TRIM.max(took * 4);
+            let over = there.saturating_sub(levels.low);
+            left = self.trim(core, &present.of_file, false, over, time);
+            if with_copies {
+                let over = counts.copied - levels.copies;
+                left += self.trim(core, &present.copied, true, over, time / 4);
+            }
             there = there.saturating_sub(left);
         }
+        self.counted = Some((Instant::now(), there));
         self.pause_copies = self.pause_copies.saturating_sub(1);
+        // Copies that wait for the disk are in RAM as well.
         let is_written = core.finisher.backlog() <= BACKLOG_UNITS;
-        if there <= levels.high && is_written || left == 0 || self.pause_copies > 0 {
+        if (there <= levels.low || !with_copies) && is_written || left == 0 {
             core.release_brake();
         }
         if there > levels.high {
@@ -260,35 +286,51 @@ impl Watcher {
             });
         }
         let room = (levels.high + (levels.limit - levels.high) / 2).saturating_sub(there);
-        let sleep = Duration::from_micros(room * 1000 / FASTEST_PAGES_PER_MS / 2);
-        Ok(sleep
-            .max(took * 4)
-            .clamp(Duration::from_millis(1), LONGEST_SLEEP))
+        let sleep = Duration::from_micros(room * 1000 / self.speed() / 2);
+        Ok(sleep.clamp(SHORTEST_SLEEP, LONGEST_SLEEP))
     }
 
-    /// Takes pages out until few enough are there, once round at most, or until they are to be counted again: counting takes
-    /// time in proportion to what is there, and is not to be most of the work. Says how many left.
+    /// Pages that are to be reckoned with, a millisecond.
+    fn speed(&self) -> u64 {
+        self.fastest.max(FASTEST_PAGES_PER_MS)
+    }
+
+    /// Takes note of how fast pages came in since the last look. Believed at once, forgotten slowly.
+    fn note_speed(&mut self, there: u64) {
+        let Some((when, then)) = self.counted else {
+            return;
+        };
+        let micros = (when.elapsed().as_micros() as u64).max(100);
+        let speed = there.saturating_sub(then) * 1000 / micros;
+        self.fastest = speed.max(self.fastest - self.fastest.div_ceil(FORGETTING));
+    }
+
+    /// Takes pages out of `units`, from where the last trim ended, once round at most, until so many have left or the time is
+    /// over. Says how many left.
     fn trim(
         &mut self,
         core: &Core,
-        there: u64,
-        levels: Levels,
-        mut with_copies: bool,
+        units: &[PageNumber],
+        with_copies: bool,
+        wanted: u64,
         time: Duration,
     ) -> u64 {
         let deadline = Instant::now() + time;
-        let rounds = core.book().steps();
+        let hand = self.hands[usize::from(with_copies)];
+        let from = units.partition_point(|unit| *unit < hand);
+        let (below, above) = units.split_at(from);
         let mut left = 0;
-        for _ in 0..rounds {
-            if there.saturating_sub(left) <= levels.low || Instant::now() > deadline {
+        for &unit in above.iter().chain(below) {
+            if left >= wanted || Instant::now() > deadline {
+                self.hands[usize::from(with_copies)] = unit;
                 break;
             }
-            let step = core.trim_step(with_copies);
+            let step = core.trim_step(unit, with_copies);
             left += step.left;
             if step.stopped.is_some() {
                 // They may find room when views have gone.
-                with_copies = false;
                 self.pause_copies = PAUSE_TURNS;
+                break;
             }
         }
         left
@@ -305,7 +347,6 @@ mod tests {
             let levels = Levels::of(ram, 0);
             assert!(0 < levels.copies && levels.copies < levels.low, "{ram}");
             assert!(levels.low < levels.high && levels.high < ram, "{ram}");
-            assert!(levels.high < levels.brake && levels.brake <= ram, "{ram}");
             assert!(levels.limit <= ram * 2 && levels.limit <= ram + SLACK_MAX);
         }
     }

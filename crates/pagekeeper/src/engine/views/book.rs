@@ -27,8 +27,6 @@ pub(super) struct View {
     pub(super) promised: PageCount,
     /// Copied pages that moved out: page → slot, mapped there.
     pub(super) moved: BTreeMap<PageNumber, u64>,
-    /// The next page that trimming looks at, counted from the first.
-    pub(super) hand: u64,
 }
 
 /// The views of an engine, by first page, and the slots of their copied pages.
@@ -36,8 +34,6 @@ pub(super) struct View {
 pub(super) struct Book {
     pub(super) views: BTreeMap<PageNumber, View>,
     pub(super) slots: Slots,
-    /// The view that trimming looks at.
-    pub(super) clock: PageNumber,
     /// Pages of RAM for all views.
     pub(super) ram: u64,
 }
@@ -47,7 +43,6 @@ impl Book {
         Self {
             views: BTreeMap::new(),
             slots,
-            clock: PageNumber::new(0),
             ram,
         }
     }
@@ -88,7 +83,6 @@ impl Book {
             modes: Modes::uniform(range, mode),
             promised,
             moved: BTreeMap::new(),
-            hand: 0,
         };
         self.views.insert(range.start(), view);
         Ok(())
@@ -171,12 +165,7 @@ impl Book {
 }
 
 /// Maps a part of a source, and keeps it from children.
-fn map_part(
-    source: &Source,
-    range: PageRange,
-    offset: u64,
-    mode: Mode,
-) -> Result<(), EngineError> {
+fn map_part(source: &Source, range: PageRange, offset: u64, mode: Mode) -> Result<(), EngineError> {
     let mapped = source.with(move |file| {
         kernel::map_file(range, (file, offset), mode.access(), mode.is_private)?;
         kernel::keep_from_children(range)

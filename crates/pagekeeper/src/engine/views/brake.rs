@@ -1,8 +1,8 @@
 //! The brake: who copies pages faster than they can move out is made to wait.
 //!
 //! Copied pages are the kernel's private memory: nothing but moving them out relieves RAM of them, and that takes longer than
-//! copying ([decision 0023](../../../../../docs/decisions/0023-brake-of-views.md)). So when copies fill the room above the share,
-//! nobody may write to copy-on-write pages until they are back below it. A thread that does faults, is sent to the dispatch of
+//! making them ([decision 0023](../../../../../docs/decisions/0023-brake-of-views.md)). So while copies have to move out
+//! nobody may write to copy-on-write pages. A thread that does faults, is sent to the dispatch of
 //! exceptions, finds nothing wrong, and waits there.
 //!
 //! Shared pages need no brake of ours: taking them out of the page table is faster than bringing them in, and who dirties files
@@ -40,10 +40,10 @@ impl Core {
     /// Nobody copies another page until the brake is released.
     pub(super) fn brake(&self) {
         let brake = &self.balance.brake;
-        if !brake.is_on.swap(true, Ordering::AcqRel) {
-            brake.times.add(1);
+        if brake.is_on.swap(true, Ordering::AcqRel) {
+            return;
         }
-        // Again even when it was on: views may have come.
+        brake.times.add(1);
         self.book().for_copying_runs(|run, access| {
             // Where that is refused (no more mappings) writers there go on.
             let _ = kernel::protect(run, access.difference(Access::WRITE));

@@ -28,8 +28,8 @@ mod slots;
 mod source;
 mod trim;
 
-use std::path::PathBuf;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::{Change as ModelChange, PageState, Protection};
@@ -105,8 +105,7 @@ pub(crate) fn create_in(
             Some(parent) if !place.is_dir() => parent,
             _ => place.as_path(),
         };
-        let created =
-            file::create_in_folder(folder).map_err(|error| refused(error.to_string()))?;
+        let created = file::create_in_folder(folder).map_err(|error| refused(error.to_string()))?;
         let system = file::file_system_of(&created.file).map_err(named("statfs"))?;
         if system.kind == FileSystemKind::Ram && !allow_ram_disk {
             let folder = folder.display();

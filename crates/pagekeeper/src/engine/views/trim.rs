@@ -3,19 +3,18 @@
 //! Two stations, as in the mapped engine: pages leave the page table here, which never waits for a disk; [`finish`](super::finish)
 //! writes them and drops them from the page cache. What another process maps stays there, and is its.
 //!
-//! Private mappings need care: there, leaving the page table drops a copy for good. So the kernel is asked to reclaim
-//! (`MADV_PAGEOUT`), which it does for clean pages only; where it may not (files of others), the pages are
-//! first protected from writing.
+//! Private mappings need care: there, leaving the page table drops a copy for good. So the pages are first protected from
+//! writing. (Asking the kernel to reclaim, `MADV_PAGEOUT`, spares that, but it leaves files of others, and most else.)
 
 use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::descriptor::apart;
 use pagekeeper_sys::map::{Access, Advice};
-use pagekeeper_units::{PageCount, PageNumber, PageRange};
+use pagekeeper_units::{PageNumber, PageRange};
 
 use super::Core;
-use super::book::{Book, View};
+use super::book::Book;
 use super::finish::Outgoing;
 use super::kernel;
 use super::look::{self, Counts, There};
@@ -36,13 +35,46 @@ pub(super) struct Step {
     pub(super) stopped: Option<Stopped>,
 }
 
+/// What is there, and in which units.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Present {
+    pub(super) counts: Counts,
+    /// First pages of units of one view that hold pages of files, upwards.
+    pub(super) of_file: Vec<PageNumber>,
+    /// And copies.
+    pub(super) copied: Vec<PageNumber>,
+}
+
+impl Present {
+    fn add(&mut self, run: PageRange, there: There) {
+        self.counts.add(run, there);
+        let units = match there {
+            There::OfFile => &mut self.of_file,
+            There::Copied => &mut self.copied,
+        };
+        let mut at = run.start();
+        while at < run.end() {
+            let end = unit_end(at);
+            if units.last().is_none_or(|last| unit_end(*last) < end) {
+                units.push(at);
+            }
+            at = end;
+        }
+    }
+}
+
+/// Units end where the address is a multiple of one, so that huge pages are not cut.
+fn unit_end(page: PageNumber) -> PageNumber {
+    PageNumber::new((page.get() / UNIT + 1) * UNIT)
+}
+
 impl Core {
-    /// Takes the next unit in the order of the clock out; copies too, if wanted.
-    pub(super) fn trim_step(&self, with_copies: bool) -> Step {
+    /// Takes the unit out that holds `page`; copies too, if wanted.
+    pub(super) fn trim_step(&self, page: PageNumber, with_copies: bool) -> Step {
         let (step, outgoing) = {
             let mut book = self.book();
             let is_braked = self.balance.brake.is_on();
-            match book.next_of_clock() {
+            match book.unit_of(page) {
                 Some(unit) => book.take_out(unit, with_copies, is_braked),
                 None => Default::default(),
             }
@@ -74,7 +106,7 @@ impl Core {
         let mut at = range.start();
         let mut outgoing = Vec::new();
         while at < range.end() {
-            let end = PageNumber::new((at.get() / UNIT + 1) * UNIT).min(range.end());
+            let end = unit_end(at).min(range.end());
             let mut book = self.book();
             let Some(inside) = book.at(at).map(|view| view.range) else {
                 break;
@@ -118,7 +150,7 @@ impl Book {
         for (run, mode) in view.modes.inside(unit) {
             step.left += match mode {
                 _ if mode.is_locked => 0,
-                _ if mode.is_private => take_private(view, run, mode, is_braked),
+                _ if mode.is_private => take_private(run, mode, is_braked),
                 _ => take_shared(run),
             };
         }
@@ -135,40 +167,20 @@ impl Book {
         (step, Some(outgoing))
     }
 
-    /// The next unit that trimming looks at.
-    fn next_of_clock(&mut self) -> Option<PageRange> {
-        let above = self
-            .views
-            .range(self.clock..)
-            .next()
-            .map(|(start, _)| *start);
-        let start = above.or_else(|| self.views.keys().next().copied())?;
-        let view = self.views.get_mut(&start)?;
-        let from = view.range.start().plus(PageCount::new(view.hand));
-        // Units end where the address is a multiple of one, so that huge pages are not cut.
-        let end = PageNumber::new((from.get() / UNIT + 1) * UNIT).min(view.range.end());
-        view.hand = end.since(view.range.start()).get();
-        self.clock = view.range.start();
-        if end == view.range.end() {
-            view.hand = 0;
-            self.clock = view.range.end();
-        }
-        Some(PageRange::between(from, end))
+    /// The unit that holds `page`, within its view.
+    fn unit_of(&self, page: PageNumber) -> Option<PageRange> {
+        let view = self.at(page)?;
+        let start = PageNumber::new(page.get() / UNIT * UNIT);
+        Some(PageRange::between(start, unit_end(page)).intersection(view.range))
     }
 
-    /// Pages of all views that are there.
-    pub(super) fn count(&self) -> Result<Counts, Errno> {
-        let mut counts = Counts::default();
+    /// What is there of all views.
+    pub(super) fn present(&self) -> Result<Present, Errno> {
+        let mut present = Present::default();
         for view in self.views.values() {
-            look::visit(view.range, |run, there| counts.add(run, there))?;
+            look::visit(view.range, |run, there| present.add(run, there))?;
         }
-        Ok(counts)
-    }
-
-    /// Steps for all views once round.
-    pub(super) fn steps(&self) -> u64 {
-        let units = |view: &View| view.range.count().get() / UNIT + 2;
-        self.views.values().map(units).sum()
+        Ok(present)
     }
 }
 
@@ -185,55 +197,41 @@ fn take_shared(run: PageRange) -> u64 {
     }
 }
 
-/// Takes what was not copied out of a private mapping. Says how many pages left.
-fn take_private(view: &View, run: PageRange, mode: Mode, is_braked: bool) -> u64 {
-    let before = of_file(run);
-    if before == 0 {
+/// Takes what was not copied out of a private mapping, with writers kept off. They fault, find nothing wrong, and try again.
+/// Says how many pages left. Copies that moved out are shared mappings of their slots, and go along.
+fn take_private(run: PageRange, mode: Mode, is_braked: bool) -> u64 {
+    if !is_any_of_file(run) {
         return 0;
     }
-    // Copies that moved out are shared mappings of their slots.
-    let mut moved = Vec::new();
-    for (&page, _) in view.moved.range(run.start()..run.end()) {
-        look::join(&mut moved, PageRange::new(page, PageCount::ONE));
-    }
-    for part in &moved {
-        let _ = kernel::advise(*part, Advice::Discard);
-    }
-    let left = of_file(run);
-    let by_kernel = !is_braked && left > 0 && kernel::advise(run, Advice::PageOut).is_ok();
-    if left > 0 && (!by_kernel || of_file(run) > left / 2) {
-        take_protected(run, mode, is_braked);
-    }
-    before.saturating_sub(of_file(run))
-}
-
-/// The same with writers kept off. They fault, find nothing wrong, and try again.
-fn take_protected(run: PageRange, mode: Mode, is_braked: bool) {
     let access = mode.access();
     let is_written = access.contains(Access::WRITE);
     // Under the brake too: the program may have changed the protection since.
     if is_written && kernel::protect(run, access.difference(Access::WRITE)).is_err() {
-        return;
+        return 0;
     }
     let mut clean = Vec::new();
     let looked = look::visit(run, |part, there| {
         if there == There::OfFile {
-            clean.push(part);
+            look::join(&mut clean, part);
         }
     });
+    let mut left = 0;
     if looked.is_ok() {
         for part in clean {
-            let _ = kernel::advise(part, Advice::Discard);
+            if kernel::advise(part, Advice::Discard).is_ok() {
+                left += part.count().get();
+            }
         }
     }
     if is_written && !is_braked {
         let _ = kernel::protect(run, access);
     }
+    left
 }
 
-fn of_file(run: PageRange) -> u64 {
+/// Whether there is anything to be taken. What cannot be looked at is taken for absent: then nothing is done.
+fn is_any_of_file(run: PageRange) -> bool {
     let mut counts = Counts::default();
-    // What cannot be looked at is taken for absent: then nothing is done.
     let _ = look::visit(run, |part, there| counts.add(part, there));
-    counts.of_file
+    counts.of_file > 0
 }
