@@ -144,63 +144,6 @@ fn copies_go_to_the_page_file_and_nothing_else_does() {
     assert_eq!(self::figures(&space).page_file.get(), 0);
 }
 
-/// Copies as fast as it can, in a space of its own; says the figures then. The contents are looked at.
-fn copy_at_full_speed(file: &File, pages: u64, each: usize) -> EngineStatistics {
-    let space = small_space(32);
-    let section = Section::from_file(&space, file)
-        .protection(Protection::WRITE_COPY)
-        .build()
-        .unwrap();
-    let view = section.view().build().unwrap();
-    for page in (0..pages).step_by(each) {
-        view.write_at(page * PAGE + 3, &[expected(page) ^ 0xFF])
-            .unwrap();
-    }
-    let peak = figures(&space);
-    for page in 0..pages {
-        let flipped = if page % each as u64 == 0 { 0xFF } else { 0 };
-        assert_eq!(byte(&view, page * PAGE + 3), expected(page) ^ flipped);
-    }
-    peak
-}
-
-/// What is there is counted now and then, by a thread that has to be called: on a machine that stops it for long no count is
-/// good. So the best of several runs is looked at; without a brake none is.
-#[test]
-fn copying_faster_than_pages_move_out_stays_within_the_share_and_its_slack() {
-    let file = large_file(160);
-    for each in [1, 2] {
-        let within = (0..6).any(|_| {
-            let figures = copy_at_full_speed(&file, 160 * 256, each);
-            println!("every {each}: {figures:?}");
-            assert!(figures.page_file.get() > 0, "{figures:?}");
-            figures.peak <= figures.budget + figures.budget
-        });
-        assert!(within, "every {each}");
-    }
-}
-
-#[test]
-fn writing_memory_faster_than_disks_stays_within_the_slack_too() {
-    let within = (0..6).any(|_| {
-        let space = small_space(32);
-        let memory = Section::anonymous(&space, ByteCount::mib(200))
-            .build()
-            .unwrap();
-        let view = memory.view().build().unwrap();
-        for page in 0..200 * 256 {
-            view.write_at(page * PAGE, &[expected(page)]).unwrap();
-        }
-        let figures = figures(&space);
-        println!("{figures:?}");
-        for page in 0..200 * 256 {
-            assert_eq!(byte(&view, page * PAGE), expected(page));
-        }
-        figures.peak <= figures.budget + figures.budget
-    });
-    assert!(within);
-}
-
 #[test]
 fn a_locked_page_is_neither_copied_nor_moved_out() {
     let space = small_space(8);

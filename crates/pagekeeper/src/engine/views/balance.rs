@@ -13,7 +13,6 @@ use pagekeeper_sys::lock::{Event, WaitWord};
 use pagekeeper_units::PageNumber;
 
 use super::Core;
-use super::brake::Brake;
 use super::look::Counts;
 use super::move_out::Stopped;
 use super::trim::Step;
@@ -34,8 +33,6 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 const IDLE_SLEEP: Duration = Duration::from_millis(500);
 /// How long pages are taken out before they are counted again.
 const LONGEST_TRIM: Duration = Duration::from_millis(20);
-/// So many units of 2 MiB may wait to be written while copies are made.
-const BACKLOG_UNITS: usize = 8;
 /// For how many turns copied pages that could not move are left alone.
 const PAUSE_TURNS: u32 = 20;
 /// How long a new budget is waited for.
@@ -75,10 +72,9 @@ impl Levels {
 #[derive(Debug, Default)]
 pub(super) struct Balance {
     wake: Event,
-    /// Moves at the end of each turn, and when the brake is released.
-    pub(super) turns: WaitWord,
+    /// Moves at the end of each turn.
+    turns: WaitWord,
     lateness: Lateness,
-    pub(super) brake: Brake,
     is_running: AtomicBool,
     is_stopping: AtomicBool,
     /// The first failed write, as an error number; 0 while all is well. Reported; other files go on.
@@ -131,16 +127,8 @@ impl Balance {
         }
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        self.is_running.load(Ordering::Acquire) && !self.is_stopping()
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
-    }
-
-    pub(super) fn wake(&self) {
-        self.wake.set();
     }
 
     fn note_count(&self, counts: Counts) {
@@ -218,7 +206,6 @@ impl Watcher {
             balance.wake.wait(Some(sleep));
             balance.lateness.note(slept.elapsed().saturating_sub(sleep));
             if balance.is_stopping() {
-                core.release_brake();
                 return;
             }
             sleep = match self.turn(core) {
@@ -226,7 +213,6 @@ impl Watcher {
                 Err(errno) => {
                     // The page table cannot be read: perhaps no descriptor was free.
                     balance.fail(errno);
-                    core.release_brake();
                     LONGEST_SLEEP
                 }
             };
@@ -250,17 +236,8 @@ impl Watcher {
         self.note_speed(counts.sum());
         let mut there = counts.sum();
         let mut left = 0;
-        let start = if balance.brake.is_on() {
-            levels.low
-        } else {
-            levels.high
-        };
         let with_copies = counts.copied > levels.copies && self.pause_copies == 0;
-        if there > start {
-            if with_copies {
-                // Moving them takes longer than making them.
-                core.brake();
-            }
+        if there > levels.high {
             // Counting takes time in proportion to what is there: it is not to be most of the work.
             let time = LONGEST_TRIM.max(took * 4);
             let over = there.saturating_sub(levels.low);
@@ -273,11 +250,6 @@ impl Watcher {
         }
         self.counted = Some((Instant::now(), there));
         self.pause_copies = self.pause_copies.saturating_sub(1);
-        // Copies that wait for the disk are in RAM as well.
-        let is_written = core.finisher.backlog() <= BACKLOG_UNITS;
-        if (there <= levels.low || !with_copies) && is_written || left == 0 {
-            core.release_brake();
-        }
         if there > levels.high {
             // Not done yet: a moment for others who want the book. Or nothing more can leave.
             return Ok(match left {

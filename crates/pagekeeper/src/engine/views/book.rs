@@ -106,6 +106,17 @@ impl Book {
         self.slots.release(view.promised);
     }
 
+    /// Gives a page the access that it is to have. Whoever has the book knows that no page is on its way out: what is still
+    /// refused was left so by a call that failed.
+    pub(super) fn restore_access(&self, page: PageNumber) {
+        let one = PageRange::new(page, PageCount::ONE);
+        let modes = self.at(page).map(|view| view.modes.inside(one));
+        for (run, mode) in modes.into_iter().flatten() {
+            // Refused only at the mapping limit: the access faults again and comes back here.
+            let _ = kernel::protect(run, mode.access());
+        }
+    }
+
     /// Records that pages of one view are locked in memory, or not any more.
     pub(super) fn note_lock(&mut self, range: PageRange, is_locked: bool) {
         let Some(view) = self.at_mut(range.start()) else {

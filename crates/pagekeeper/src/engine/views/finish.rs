@@ -42,15 +42,20 @@ impl Finisher {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands pages over.
+    /// Hands pages over. Those that came back and left again before anybody wrote them wait once: a slow disk makes the queue
+    /// no longer than the views.
     pub(super) fn push(&self, outgoing: Outgoing) {
-        self.waiting().push_back(outgoing);
+        let mut waiting = self.waiting();
+        match waiting
+            .iter_mut()
+            .find(|other| other.is_same_part(&outgoing))
+        {
+            // It knows of all slots in use there now.
+            Some(same) => *same = outgoing,
+            None => waiting.push_back(outgoing),
+        }
+        drop(waiting);
         self.wake.set();
-    }
-
-    /// How many units nobody has begun to write.
-    pub(super) fn backlog(&self) -> usize {
-        self.waiting().len()
     }
 
     /// Lets the thread see that it is to end.
@@ -85,6 +90,11 @@ impl Finisher {
 }
 
 impl Outgoing {
+    fn is_same_part(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+            && (self.range, self.offset) == (other.range, other.offset)
+    }
+
     /// Starts writing. What goes wrong is heard of at the end.
     pub(super) fn start(&self) {
         start_one(&self.source, self.offset, self.range.bytes().get());
@@ -168,6 +178,24 @@ mod tests {
         let file = file::create_in_memory("finish").unwrap();
         file::truncate(&file, 16_384).unwrap();
         Arc::new(Backing::new(ApartDescriptor::adopt(file).unwrap()))
+    }
+
+    #[test]
+    fn pages_that_leave_twice_before_they_are_written_wait_once() {
+        let finisher = Finisher::default();
+        let (one, two) = (source(), source());
+        for _ in 0..3 {
+            finisher.push(outgoing(&one));
+            finisher.push(outgoing(&two));
+        }
+        assert_eq!(finisher.waiting().len(), 2);
+        let slots = vec![SlotRun { first: 3, count: 1 }];
+        let mut later = outgoing(&one);
+        later.slots = Some((Arc::clone(&two), slots));
+        finisher.push(later);
+        let waiting = finisher.waiting();
+        assert_eq!(waiting.len(), 2);
+        assert!(waiting[0].slots.is_some(), "the later one knows the slots");
     }
 
     #[test]

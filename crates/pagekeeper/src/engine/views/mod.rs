@@ -12,12 +12,11 @@
 //! | [`book`], [`modes`] | the views, and how each page is mapped; one mutex |
 //! | [`slots`] | where copied pages go |
 //! | [`look`] | what is there, from the page table |
-//! | [`balance`], [`trim`], [`move_out`], [`finish`], [`brake`] | keeping what is there within the budget |
+//! | [`balance`], [`trim`], [`move_out`], [`finish`] | keeping what is there within the budget |
 //! | [`kernel`] | the calls |
 
 mod balance;
 mod book;
-mod brake;
 mod finish;
 mod kernel;
 mod look;
@@ -29,7 +28,7 @@ mod source;
 mod trim;
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::{Change as ModelChange, PageState, Protection};
@@ -230,9 +229,9 @@ impl ViewEngine {
             .map_err(named("sync_file_range"))
     }
 
-    /// An access to a page faulted although nothing is wrong with it: waits until it may go on, for a bounded time.
+    /// An access to a page faulted although nothing is wrong with it: waits until the page is not on its way out any more.
     pub(crate) fn wait_for_access(&self, page: PageNumber) {
-        self.core.wait_for_access(page);
+        self.core.book().restore_access(page);
     }
 
     /// The highest byte of a file that a view shows.

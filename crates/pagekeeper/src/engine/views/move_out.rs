@@ -36,7 +36,7 @@ pub(super) enum Stopped {
 
 impl Book {
     /// Moves copied pages of `range`, which lies in one view, out. Says how many, and what ended it early.
-    pub(super) fn move_out(&mut self, range: PageRange, is_braked: bool) -> (u64, Option<Stopped>) {
+    pub(super) fn move_out(&mut self, range: PageRange) -> (u64, Option<Stopped>) {
         let slots = match self.slots.file() {
             // A file whose pages are lost takes no more of them.
             Ok(file) if file.failure().is_none() => Arc::clone(file),
@@ -49,7 +49,7 @@ impl Book {
         runs.retain(|(_, mode)| mode.is_private && !mode.is_locked);
         let mut moved = 0;
         for (run, mode) in runs {
-            match self.move_out_of_run(run, mode, is_braked, &slots) {
+            match self.move_out_of_run(run, mode, &slots) {
                 (count, None) => moved += count,
                 (count, stopped) => return (moved + count, stopped),
             }
@@ -62,7 +62,6 @@ impl Book {
         &mut self,
         run: PageRange,
         mode: Mode,
-        is_braked: bool,
         slots: &Arc<Backing>,
     ) -> (u64, Option<Stopped>) {
         match look::copied(run) {
@@ -71,7 +70,6 @@ impl Book {
             Err(errno) => return (0, Some(Stopped::Failed(errno))),
         }
         let access = mode.access();
-        let is_written = access.contains(Access::WRITE);
         let quiet = access.difference(Access::WRITE) | Access::READ;
         if kernel::protect(run, quiet).is_err() {
             return (0, Some(Stopped::NoRoom));
@@ -95,7 +93,7 @@ impl Book {
             // Refused only where mappings run short: then a forked child has pages of ours, which harms nobody.
             let _ = kernel::keep_from_children(run);
         }
-        if access != quiet && !(is_braked && is_written) {
+        if access != quiet {
             // Refused only at the mapping limit: who faults there mends it.
             let _ = kernel::protect(run, access);
         }

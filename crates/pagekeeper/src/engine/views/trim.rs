@@ -73,9 +73,8 @@ impl Core {
     pub(super) fn trim_step(&self, page: PageNumber, with_copies: bool) -> Step {
         let (step, outgoing) = {
             let mut book = self.book();
-            let is_braked = self.balance.brake.is_on();
             match book.unit_of(page) {
-                Some(unit) => book.take_out(unit, with_copies, is_braked),
+                Some(unit) => book.take_out(unit, with_copies),
                 None => Default::default(),
             }
         };
@@ -112,7 +111,7 @@ impl Core {
                 break;
             };
             let unit = PageRange::between(at, end).intersection(inside);
-            let (step, taken) = book.take_out(unit, true, self.balance.brake.is_on());
+            let (step, taken) = book.take_out(unit, true);
             drop(book);
             self.balance.note_step(step);
             outgoing.extend(taken);
@@ -126,17 +125,11 @@ impl Core {
 }
 
 impl Book {
-    /// Takes the pages of `unit`, which lies in one view, out of the page table. Private pages that were kept from writers stay so
-    /// while the brake is on.
-    fn take_out(
-        &mut self,
-        unit: PageRange,
-        with_copies: bool,
-        is_braked: bool,
-    ) -> (Step, Option<Outgoing>) {
+    /// Takes the pages of `unit`, which lies in one view, out of the page table.
+    fn take_out(&mut self, unit: PageRange, with_copies: bool) -> (Step, Option<Outgoing>) {
         let mut step = Step::default();
         if with_copies {
-            let (moved, stopped) = self.move_out(unit, is_braked);
+            let (moved, stopped) = self.move_out(unit);
             step = Step {
                 left: moved,
                 moved,
@@ -150,7 +143,7 @@ impl Book {
         for (run, mode) in view.modes.inside(unit) {
             step.left += match mode {
                 _ if mode.is_locked => 0,
-                _ if mode.is_private => take_private(run, mode, is_braked),
+                _ if mode.is_private => take_private(run, mode),
                 _ => take_shared(run),
             };
         }
@@ -199,13 +192,12 @@ fn take_shared(run: PageRange) -> u64 {
 
 /// Takes what was not copied out of a private mapping, with writers kept off. They fault, find nothing wrong, and try again.
 /// Says how many pages left. Copies that moved out are shared mappings of their slots, and go along.
-fn take_private(run: PageRange, mode: Mode, is_braked: bool) -> u64 {
+fn take_private(run: PageRange, mode: Mode) -> u64 {
     if !is_any_of_file(run) {
         return 0;
     }
     let access = mode.access();
     let is_written = access.contains(Access::WRITE);
-    // Under the brake too: the program may have changed the protection since.
     if is_written && kernel::protect(run, access.difference(Access::WRITE)).is_err() {
         return 0;
     }
@@ -223,7 +215,7 @@ fn take_private(run: PageRange, mode: Mode, is_braked: bool) -> u64 {
             }
         }
     }
-    if is_written && !is_braked {
+    if is_written {
         let _ = kernel::protect(run, access);
     }
     left
