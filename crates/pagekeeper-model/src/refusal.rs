@@ -158,6 +158,11 @@ pub enum Refusal {
         /// The placeholder.
         placeholder: PageRange,
     },
+    /// A view of an image in the place of a placeholder (87).
+    #[error(
+        "images are not mapped in the place of placeholders: use a view of a file or of memory"
+    )]
+    ImageInPlaceholder,
     /// A split that would leave everything as it is, or a merge of one (487).
     #[error(
         "{placeholder:?} is one placeholder already: give a part of it to split, or more than it to merge"

@@ -28,6 +28,7 @@ fn request(kind: AllocationKind, protection: Protection, pages: u64) -> MapReque
         kind,
         engine: ENGINE,
         reserved: false,
+        replace: false,
     }
 }
 
@@ -163,14 +164,14 @@ fn private_memory_is_no_view() {
         .unwrap();
     let at = space.apply_reserve(plan).address();
     let no_view = Some(Refusal::NotAView { address: at });
-    assert_eq!(space.plan_unmap(at).err(), no_view);
+    assert_eq!(space.plan_unmap(at, false).err(), no_view);
     assert_eq!(space.plan_flush(at, 0).err(), no_view);
     assert_eq!(
-        space.plan_unmap(0x20_0000).err(),
+        space.plan_unmap(0x20_0000, false).err(),
         Some(Refusal::NotAView { address: 0x20_0000 })
     );
     assert!(matches!(
-        space.plan_unmap(u64::MAX).err(),
+        space.plan_unmap(u64::MAX, false).err(),
         Some(Refusal::AddressTooHigh { .. })
     ));
 }
@@ -179,7 +180,7 @@ fn private_memory_is_no_view() {
 fn any_address_inside_unmaps_and_the_place_is_free_again() {
     let mut space = space(1000);
     let at = map(&mut space, AllocationKind::FileView, Protection::READ_ONLY);
-    let plan = space.plan_unmap(at + 3 * 4096 + 17).unwrap();
+    let plan = space.plan_unmap(at + 3 * 4096 + 17, false).unwrap();
     assert_eq!(plan.range().address(), at);
     space.apply_release(plan);
     assert_eq!(
@@ -244,7 +245,7 @@ fn only_private_copies_are_charged_and_only_once() {
         Some(Refusal::CommitmentLimit { .. })
     ));
     for at in [shared, copied] {
-        let plan = space.plan_unmap(at).unwrap();
+        let plan = space.plan_unmap(at, false).unwrap();
         space.apply_release(plan);
     }
     assert_eq!(charged(&space), 0);
@@ -285,7 +286,7 @@ fn a_reserved_section_is_committed_through_one_view_and_followed_in_the_others()
     );
     assert_eq!(space.commit_account().charged(), PageCount::new(2));
     for at in [one, other] {
-        let plan = space.plan_unmap(at).unwrap();
+        let plan = space.plan_unmap(at, false).unwrap();
         space.apply_release(plan);
     }
     assert_eq!(

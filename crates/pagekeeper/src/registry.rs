@@ -34,9 +34,20 @@ pub(crate) struct Registered {
     pub(crate) inline: Option<Arc<Arena>>,
 }
 
+#[derive(Clone, Default)]
 struct Table {
     /// Sorted by start; ranges do not overlap.
     arenas: Vec<Registered>,
+    /// Parts of inline arenas that something else uses for the time being; sorted as well. Pages of others' arenas need no
+    /// entry here: the kernel pages them whoever put what there.
+    lent: Vec<Registered>,
+}
+
+/// The entry that holds `page`.
+fn find_in(sorted: &[Registered], page: PageNumber) -> Option<&Registered> {
+    let above = sorted.partition_point(|entry| entry.range.start() <= page);
+    let entry = sorted.get(above.checked_sub(1)?)?;
+    entry.range.contains(page).then_some(entry)
 }
 
 static CURRENT: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
@@ -67,18 +78,23 @@ impl Reading {
         Self(())
     }
 
-    /// The arena that holds `page`, of whatever engine.
-    #[inline]
-    pub(crate) fn find(&self, page: PageNumber) -> Option<&Registered> {
+    fn table(&self) -> Option<&Table> {
         let table = CURRENT.load(Ordering::SeqCst);
         // SAFETY: a non-null pointer came from Box::into_raw in `change`; it is freed only when READERS was seen at zero
         // after it was replaced, and this stay counts as a reader.
-        let table = unsafe { table.as_ref() }?;
-        let above = table
-            .arenas
-            .partition_point(|arena| arena.range.start() <= page);
-        let arena = table.arenas.get(above.checked_sub(1)?)?;
-        arena.range.contains(page).then_some(arena)
+        unsafe { table.as_ref() }
+    }
+
+    /// The arena that holds `page`, of whatever engine; of a page that is lent, the space alone.
+    #[inline]
+    pub(crate) fn find(&self, page: PageNumber) -> Option<&Registered> {
+        let table = self.table()?;
+        find_in(&table.lent, page).or_else(|| find_in(&table.arenas, page))
+    }
+
+    /// The inline arena around `page`, even where that page of it is lent.
+    pub(crate) fn owner(&self, page: PageNumber) -> Option<&Arena> {
+        find_in(&self.table()?.arenas, page)?.inline.as_deref()
     }
 
     /// The inline arena that holds `page`.
@@ -89,9 +105,7 @@ impl Reading {
 
     /// Whether any inline arena has a page in common with `range`.
     pub(crate) fn touches_inline(&self, range: PageRange) -> bool {
-        let table = CURRENT.load(Ordering::SeqCst);
-        // SAFETY: as in `find`.
-        let Some(table) = (unsafe { table.as_ref() }) else {
+        let Some(table) = self.table() else {
             return false;
         };
         let first = table
@@ -131,16 +145,34 @@ pub(crate) fn may_be_inline(range: PageRange) -> bool {
 
 /// Enters an arena.
 pub(crate) fn insert(arena: Registered) {
-    change(|arenas| {
-        let at = arenas.partition_point(|other| other.range.start() < arena.range.start());
-        arenas.insert(at, arena);
+    change(|table| insert_in(&mut table.arenas, arena));
+}
+
+fn insert_in(sorted: &mut Vec<Registered>, entry: Registered) {
+    let at = sorted.partition_point(|other| other.range.start() < entry.range.start());
+    sorted.insert(at, entry);
+}
+
+/// A part of an inline arena is used by something else of the same space: its faults are not the inline engine's.
+pub(crate) fn lend(part: Registered) {
+    change(|table| {
+        table.lent.retain(|other| other.range != part.range);
+        insert_in(&mut table.lent, part);
     });
+}
+
+/// The part is the inline engine's again.
+pub(crate) fn take_back(range: PageRange) {
+    change(|table| table.lent.retain(|other| other.range != range));
 }
 
 /// Takes an arena out. It goes as soon as no fault looks at any arena: at once, as a rule, else at a later call here
 /// or of [`sweep_retired`].
 pub(crate) fn remove(range: PageRange) {
-    change(|arenas| arenas.retain(|arena| arena.range != range));
+    change(|table| {
+        table.arenas.retain(|arena| arena.range != range);
+        table.lent.retain(|part| !range.covers(part.range));
+    });
     for look in 0..LOOKS {
         if sweep_retired() {
             return;
@@ -180,19 +212,17 @@ pub(crate) fn sweep_retired() -> bool {
     graveyard.tables.is_empty()
 }
 
-fn change(edit: impl FnOnce(&mut Vec<Registered>)) {
+fn change(edit: impl FnOnce(&mut Table)) {
     let mut graveyard = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
     let old = CURRENT.load(Ordering::Acquire);
     // SAFETY: only writers free tables, and this one holds the writers' lock.
-    let mut arenas = unsafe { old.as_ref() }
-        .map(|table| table.arenas.clone())
-        .unwrap_or_default();
-    edit(&mut arenas);
-    publish_span(&arenas);
-    let new = if arenas.is_empty() {
+    let mut table = unsafe { old.as_ref() }.cloned().unwrap_or_default();
+    edit(&mut table);
+    publish_span(&table.arenas);
+    let new = if table.arenas.is_empty() {
         core::ptr::null_mut()
     } else {
-        Box::into_raw(Box::new(Table { arenas }))
+        Box::into_raw(Box::new(table))
     };
     CURRENT.store(new, Ordering::SeqCst);
     if !old.is_null() {

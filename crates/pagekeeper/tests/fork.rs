@@ -10,7 +10,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pagekeeper::{
-    ByteCount, EngineKind, Error, ExceptionKind, Handled, Heap, Protection, Reservation, Space,
+    ByteCount, EngineKind, Error, ExceptionKind, FreeRequest, Handled, Heap, Protection,
+    ReplaceRequest, Reservation, Section, Space,
 };
 use pagekeeper_heap::Request;
 use support::{
@@ -352,4 +353,59 @@ fn a_child_without_copies_may_lock_and_drop_its_heaps_and_make_others() {
             heap.validate().expect("a whole heap");
         },
     );
+}
+
+/// A child has no views, but what lies beside one in the same arena; the place of the view can be used again.
+#[test]
+fn beside_a_view_in_the_place_of_a_placeholder_a_child_has_its_copies() {
+    alone(
+        "beside_a_view_in_the_place_of_a_placeholder_a_child_has_its_copies",
+        |engine| {
+            let space = space(engine, true);
+            let size = ByteCount::kib(192);
+            let section = Section::anonymous(&space, size).build().expect("room");
+            let place = space.reserve(size).placeholder().build_detached();
+            let base = place.expect("address space").address();
+            let part = 0x1_0000;
+            // SAFETY: nobody uses it.
+            unsafe { space.free_at(base + part, part, FreeRequest::PreservePlaceholder) }
+                .expect("a part");
+            let fill = |at: u64, byte: u8| {
+                let made = space.replace_placeholder_at(&ReplaceRequest {
+                    address: at,
+                    size: part,
+                    protection: Protection::READ_WRITE,
+                    commit: true,
+                    write_watch: false,
+                });
+                let pages = made.expect("room");
+                // SAFETY: committed just now, and nobody else's.
+                unsafe { first_byte(pages.address()).write_bytes(byte, part as usize) };
+            };
+            fill(base, 1);
+            fill(base + 2 * part, 3);
+            let view = section.view().size(part);
+            let view = view.replacing_placeholder(base + part).build_detached();
+            assert_eq!(view.expect("a view").address(), base + part);
+            // SAFETY: these pages are committed, and nobody else's.
+            let byte = |at: u64| unsafe { first_byte(at + part - 1).read() };
+            // SAFETY: as above.
+            unsafe { first_byte(base + 2 * part - 1).write(2) };
+            let child = fork(|| {
+                assert_eq!((byte(base), byte(base + 2 * part)), (1, 3));
+                // SAFETY: nobody uses it.
+                unsafe { space.unmap_to_placeholder_at(base + part) }.expect("a view to the rules");
+                fill(base + part, 7);
+                let all = (byte(base), byte(base + part), byte(base + 2 * part));
+                assert_eq!(all, (1, 7, 3));
+            });
+            wait(child);
+            let all = (byte(base), byte(base + part), byte(base + 2 * part));
+            assert_eq!(all, (1, 2, 3));
+        },
+    );
+}
+
+fn first_byte(address: u64) -> *mut u8 {
+    core::ptr::with_exposed_provenance_mut(address as usize)
 }

@@ -11,27 +11,10 @@ use pagekeeper::{
     ByteCount, EngineKind, Error, FreeRequest, PlaceholderRole, Protection, Refusal,
     ReplaceRequest, Space,
 };
-use support::{PAGE, child_engine, in_child, inline_works, next, seed, space};
+use support::{PAGE, next, seed, space, with_every_engine};
 
 /// Pages of the address space that is divided: more than the budget of 8 MiB, so that pages leave RAM meanwhile.
 const PAGES: u64 = 3000;
-
-/// Runs `body` with each engine, each in a process of its own: this test, named `name`, again.
-fn with_every_engine(name: &str, body: impl Fn(EngineKind)) {
-    if let Some(engine) = child_engine() {
-        return body(engine);
-    }
-    for (_, engine) in EngineKind::NAMES {
-        if engine == EngineKind::Inline && !inline_works() {
-            continue;
-        }
-        let (status, text) = in_child(engine, name);
-        assert!(status.success(), "{engine}: {text}");
-        for line in text.lines().filter(|line| line.contains("parts")) {
-            println!("{engine}: {line}");
-        }
-    }
-}
 
 /// A part of the divided space: first page, pages, and what the pages hold where it was replaced.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +198,7 @@ fn divide_at_random(engine: EngineKind) {
     divided.check();
     let filled = divided.parts.iter().filter(|part| part.salt.is_some());
     println!(
-        "{} parts, {} of them filled",
+        "told: {} parts, {} of them filled",
         divided.parts.len(),
         filled.count()
     );

@@ -11,10 +11,10 @@ use pagekeeper_units::{
 
 use super::reserve::{rounded_at, size_anywhere};
 use crate::allocation::Allocation;
-use crate::space::Found;
+use crate::space::{Found, touched_above_lowest};
 use crate::{
-    AddressSpace, AllocationKind, Change, ChangeList, EngineTag, PageState, Placement, Protection,
-    Refusal, ReleasePlan,
+    AddressSpace, AllocationKind, Change, ChangeList, EngineTag, PageState, PlaceholderRole,
+    Placement, Protection, Refusal, ReleasePlan,
 };
 
 /// Bytes of a granule: views begin at multiples of it.
@@ -23,7 +23,7 @@ const GRANULE: u64 = PAGES_PER_GRANULE * PAGE_SIZE as u64;
 /// What a map call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapRequest {
-    /// The address in bytes, a multiple of 64 KiB; `None` (NULL) lets the model choose.
+    /// The address in bytes, a multiple of 64 KiB (of a page, where it replaces a placeholder); `None` (NULL) lets the model choose.
     pub at: Option<u64>,
     /// Size in bytes. The end is rounded up to a page.
     pub size: u64,
@@ -37,6 +37,8 @@ pub struct MapRequest {
     pub engine: EngineTag,
     /// Its pages are reserved until somebody commits them in the section (`SEC_RESERVE`).
     pub reserved: bool,
+    /// It takes the place of the placeholder at `at`, exactly its pages (`MEM_REPLACE_PLACEHOLDER`).
+    pub replace: bool,
 }
 
 /// A view that the rules allow.
@@ -47,6 +49,14 @@ pub struct MapPlan {
     placement: Placement,
     charge: PageCount,
     version: u64,
+    replaced: Option<Replaced>,
+}
+
+/// The placeholder that a view takes the place of.
+#[derive(Clone, Copy, Debug)]
+struct Replaced {
+    found: Found,
+    engine: EngineTag,
 }
 
 impl MapPlan {
@@ -58,6 +68,15 @@ impl MapPlan {
     /// Where it lies.
     pub const fn placement(&self) -> Placement {
         self.placement
+    }
+
+    /// The engine that serves the placeholder whose place the view takes, and the arena that it lies in; `None`: it takes no
+    /// placeholder's place.
+    pub const fn lender(&self) -> Option<EngineTag> {
+        match self.replaced {
+            Some(replaced) => Some(replaced.engine),
+            None => None,
+        }
     }
 
     /// The commit charge: all of a view that is copied on write, else nothing.
@@ -93,9 +112,17 @@ impl AddressSpace {
     /// Plans a view.
     ///
     /// # Errors
-    /// [`Refusal::ViewMisaligned`], and as [`AddressSpace::plan_reserve`].
+    /// [`Refusal::ViewMisaligned`], and as [`AddressSpace::plan_reserve`]. In the place of a placeholder
+    /// [`Refusal::NotAllocated`], [`Refusal::NotPlaceholder`], [`Refusal::NotWholePlaceholder`],
+    /// [`Refusal::ImageInPlaceholder`].
     pub fn plan_map(&self, request: &MapRequest) -> Result<MapPlan, Refusal> {
+        let mut replaced = None;
         let (range, placement) = match request.at {
+            Some(address) if request.replace => {
+                let (range, found) = self.plan_over_placeholder(address, request)?;
+                replaced = Some(found);
+                (range, Placement::InArena)
+            }
             None => {
                 let pages = size_anywhere(request.size)?;
                 let start = self
@@ -124,7 +151,25 @@ impl AddressSpace {
             placement,
             charge,
             version: self.version(),
+            replaced,
         })
+    }
+
+    fn plan_over_placeholder(
+        &self,
+        address: u64,
+        request: &MapRequest,
+    ) -> Result<(PageRange, Replaced), Refusal> {
+        if !address.is_multiple_of(PAGE_SIZE as u64) {
+            return Err(Refusal::ViewMisaligned { value: address });
+        }
+        if request.kind == AllocationKind::ImageView {
+            return Err(Refusal::ImageInPlaceholder);
+        }
+        let range = touched_above_lowest(address, request.size)?;
+        let (found, placeholder) = self.find_placeholder(range)?;
+        let engine = placeholder.engine;
+        Ok((range, Replaced { found, engine }))
     }
 
     /// Records a view; returns its pages.
@@ -138,31 +183,43 @@ impl AddressSpace {
             range,
             charge,
             version,
+            replaced,
             ..
         } = plan;
+        let view = Allocation::view(
+            range,
+            state,
+            request.protection,
+            request.engine,
+            (request.kind, charge),
+        );
+        if let Some(Replaced { found, .. }) = replaced {
+            self.replace_placeholder(found, view);
+            return range;
+        }
         let arena = self.arenas.containing(range.start().get());
         assert!(
             arena.is_some_and(|arena| arena.range.covers(range) && arena.engine == request.engine),
             "a view was recorded without its arena"
         );
         self.advance(version);
-        self.insert(Allocation::view(
-            range,
-            state,
-            request.protection,
-            request.engine,
-            (request.kind, charge),
-        ));
+        self.insert(view);
         range
     }
 
     /// Plans to unmap the view that holds `address`, which may be anywhere inside.
-    /// [`AddressSpace::apply_release`] records it.
+    /// [`AddressSpace::apply_release`] records it; with `preserve` [`AddressSpace::apply_restore`], which leaves a placeholder.
     ///
     /// # Errors
-    /// [`Refusal::AddressTooHigh`], [`Refusal::NotAView`].
-    pub fn plan_unmap(&self, address: u64) -> Result<ReleasePlan, Refusal> {
+    /// [`Refusal::AddressTooHigh`], [`Refusal::NotAView`]; with `preserve` [`Refusal::NotPlaceholder`] for a view that
+    /// replaced none.
+    pub fn plan_unmap(&self, address: u64, preserve: bool) -> Result<ReleasePlan, Refusal> {
         let (found, allocation) = self.view_at(address)?;
+        if preserve && allocation.placeholder != PlaceholderRole::Replacement {
+            return Err(Refusal::NotPlaceholder {
+                base: allocation.range().start(),
+            });
+        }
         Ok(self.release_of(found, allocation))
     }
 

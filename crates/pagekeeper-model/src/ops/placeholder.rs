@@ -215,16 +215,13 @@ impl AddressSpace {
     /// When the state changed since the plan was made, or the allocation never replaced a placeholder.
     pub fn apply_restore(&mut self, plan: ReleasePlan) {
         let AllocationInfo {
-            range,
-            engine,
-            placeholder,
-            ..
+            range, placeholder, ..
         } = *plan.allocation();
         assert!(
             placeholder == PlaceholderRole::Replacement,
             "an allocation that replaced no placeholder cannot leave one"
         );
-        let restored = Allocation::placeholder(range, engine);
+        let restored = Allocation::placeholder(range, plan.arena_engine);
         self.put_in_place(plan.found, 1, vec![restored]);
     }
 

@@ -6,13 +6,14 @@ use pagekeeper_units::{HIGHEST_ADDRESS, PageCount, PageNumber, PageRange};
 
 use crate::allocation::Allocation;
 use crate::space::Found;
-use crate::{AddressSpace, AllocationInfo, Refusal};
+use crate::{AddressSpace, AllocationInfo, EngineTag, Refusal};
 
 /// A release that the rules allow.
 #[derive(Clone, Debug)]
 pub struct ReleasePlan {
     pub(super) found: Found,
     allocation: AllocationInfo,
+    pub(super) arena_engine: EngineTag,
     emptied_arena: Option<PageRange>,
 }
 
@@ -30,6 +31,11 @@ impl ReleasePlan {
     /// The commit charge that is returned.
     pub const fn refund(&self) -> PageCount {
         self.allocation.committed
+    }
+
+    /// The engine of the arena, where that is not the one that serves the allocation: a view in the place of a placeholder.
+    pub fn lender(&self) -> Option<EngineTag> {
+        (self.arena_engine != self.allocation.engine).then_some(self.arena_engine)
     }
 
     /// The arena in which nothing is left afterwards. When its range is the allocation's
@@ -69,13 +75,12 @@ impl AddressSpace {
 
     /// The plan to let go of an allocation.
     pub(super) fn release_of(&self, found: Found, allocation: &Allocation) -> ReleasePlan {
-        let emptied_arena = self
-            .arenas
-            .containing(allocation.range().start().get())
-            .and_then(|arena| (arena.allocations == 1).then_some(arena.range));
+        let arena = self.arenas.containing(allocation.range().start().get());
+        let emptied_arena = arena.and_then(|arena| (arena.allocations == 1).then_some(arena.range));
         ReleasePlan {
             found,
             allocation: allocation.info(),
+            arena_engine: arena.map_or(allocation.engine, |arena| arena.engine),
             emptied_arena,
         }
     }

@@ -12,16 +12,17 @@ use pagekeeper::{AddressLimits, BaseProtection, Protection};
 use crate::alloc2;
 use crate::constants::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER, ERROR_MAPPED_ALIGNMENT,
-    FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE, MEM_RESERVE, PAGE_EXECUTE_READ,
-    PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY, PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE,
-    PAGE_WRITECOPY, PROCESS_VM_OPERATION, SECTION_MAP_EXECUTE, SECTION_MAP_READ, SECTION_MAP_WRITE,
+    FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE, MEM_REPLACE_PLACEHOLDER,
+    MEM_RESERVE, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY, PAGE_NOACCESS,
+    PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY, PROCESS_VM_OPERATION, SECTION_MAP_EXECUTE,
+    SECTION_MAP_READ, SECTION_MAP_WRITE,
 };
 use crate::errors::Code;
 use crate::last_error::or;
 use crate::process;
 use crate::sections::create::check_for_app;
 use crate::sections::{Mapping, mapping};
-use crate::system_info::{GRANULARITY, HIGHEST_ADDRESS};
+use crate::system_info::{GRANULARITY, HIGHEST_ADDRESS, PAGE_SIZE};
 use crate::types::{DWORD, HANDLE, MEM_EXTENDED_PARAMETER, SIZE_T, ULONG};
 
 const BAD: Code = Code(ERROR_INVALID_PARAMETER);
@@ -64,6 +65,7 @@ pub extern "C" fn MapViewOfFileEx(
         size: size as u64,
         base: base.addr() as u64,
         limits: None,
+        replace: false,
     };
     or(request.carry_out(), ptr::null_mut())
 }
@@ -84,6 +86,7 @@ pub extern "C" fn MapViewOfFileFromApp(
         size: size as u64,
         base: 0,
         limits: None,
+        replace: false,
     };
     or(
         check_for_app(protection).and_then(|()| request.carry_out()),
@@ -107,7 +110,13 @@ pub extern "C" fn MapViewOfFile3(
     let mapped = || {
         let limits = alloc2::limits(parameters, count, alloc2::What::View)?;
         // A view of memory that is only reserved is what SEC_RESERVE gives; the flag says nothing more.
-        if kind & !MEM_RESERVE != 0 || limits.is_some() && !base.is_null() {
+        if kind & !(MEM_RESERVE | MEM_REPLACE_PLACEHOLDER) != 0
+            || limits.is_some() && !base.is_null()
+        {
+            return Err(BAD);
+        }
+        let replace = kind & MEM_REPLACE_PLACEHOLDER != 0;
+        if replace && base.is_null() {
             return Err(BAD);
         }
         if !process.is_null() {
@@ -120,6 +129,7 @@ pub extern "C" fn MapViewOfFile3(
             size: size as u64,
             base: base.addr() as u64,
             limits,
+            replace,
         }
         .carry_out()
     };
@@ -182,6 +192,8 @@ struct Request {
     /// 0: wherever there is room.
     base: u64,
     limits: Option<AddressLimits>,
+    /// In the place of the placeholder at `base`.
+    replace: bool,
 }
 
 impl Request {
@@ -190,7 +202,9 @@ impl Request {
         if protection.is_guard() {
             return Err(BAD);
         }
-        if !self.base.is_multiple_of(GRANULARITY) || !self.offset.is_multiple_of(GRANULARITY) {
+        // Placeholders are split at pages, and what replaces them begins where they do.
+        let unit = if self.replace { PAGE_SIZE } else { GRANULARITY };
+        if !self.base.is_multiple_of(unit) || !self.offset.is_multiple_of(unit) {
             return Err(Code(ERROR_MAPPED_ALIGNMENT));
         }
         // No view is larger than the address space.
@@ -227,7 +241,9 @@ impl Request {
             .protection(protection)
             .offset(self.offset)
             .size(self.size);
-        if base != 0 {
+        if self.replace {
+            view = view.replacing_placeholder(base);
+        } else if base != 0 {
             view = view.at(base);
         }
         let range = view.build_detached()?;

@@ -10,8 +10,8 @@
 use core::ffi::c_void;
 
 use crate::constants::{
-    ERROR_INVALID_ADDRESS, ERROR_INVALID_PARAMETER, MEM_PRESERVE_PLACEHOLDER,
-    MEM_UNMAP_WITH_TRANSIENT_BOOST, PROCESS_VM_OPERATION,
+    ERROR_INVALID_PARAMETER, MEM_PRESERVE_PLACEHOLDER, MEM_UNMAP_WITH_TRANSIENT_BOOST,
+    PROCESS_VM_OPERATION,
 };
 use crate::errors::Code;
 use crate::last_error::to_bool;
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn UnmapViewOfFile(address: *const c_void) -> BOOL {
     unsafe { UnmapViewOfFileEx(address.cast_mut(), 0) }
 }
 
-/// `UnmapViewOfFileEx`: the boost is a hint that changes nothing here.
+/// `UnmapViewOfFileEx`: the boost is a hint that changes nothing here; a view that took the place of a placeholder may leave it.
 ///
 /// # Safety
 /// As [`UnmapViewOfFile`].
@@ -58,12 +58,14 @@ unsafe fn unmap(address: u64, flags: ULONG) -> Result<(), Code> {
     if flags & !known != 0 {
         return Err(Code(ERROR_INVALID_PARAMETER));
     }
-    // No view lies in a placeholder.
-    if flags & MEM_PRESERVE_PLACEHOLDER != 0 {
-        return Err(Code(ERROR_INVALID_ADDRESS));
-    }
+    let space = space::get()?;
     // SAFETY: the caller says that nobody uses it.
-    unsafe { space::get()?.unmap_at(address) }?;
+    unsafe {
+        match flags & MEM_PRESERVE_PLACEHOLDER {
+            0 => space.unmap_at(address),
+            _ => space.unmap_to_placeholder_at(address),
+        }
+    }?;
     Ok(())
 }
 

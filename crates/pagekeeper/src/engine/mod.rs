@@ -158,6 +158,14 @@ pub(crate) trait Engine: Send + Sync {
     /// Gives an arena back to the kernel. No allocation lies in it any more.
     fn close_arena(&self, arena: PageRange);
 
+    /// A view is about to take the place of a placeholder in an arena of this engine: until [`Engine::take_back`] the engine
+    /// leaves these pages, none of which is committed, alone, and answers for no access to them.
+    fn lend(&self, range: PageRange);
+
+    /// The pages of one [`Engine::lend`], whose use has ended, are the engine's again, reserved. On an error they are still
+    /// lent, and out of reach; to be called again before anything is committed there.
+    fn take_back(&self, range: PageRange) -> Result<(), EngineError>;
+
     /// Carries out a commit (or recommit): each run becomes committed with its new protection; pages that were
     /// reserved read as zero, pages that were committed keep their contents. All or nothing.
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError>;

@@ -62,6 +62,14 @@ impl Engine for ResidentEngine {
         self.memory.close_arena(arena);
     }
 
+    fn lend(&self, range: PageRange) {
+        self.memory.lend(range);
+    }
+
+    fn take_back(&self, range: PageRange) -> Result<(), EngineError> {
+        self.memory.take_back(range)
+    }
+
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
         self.memory.commit(changes)
     }

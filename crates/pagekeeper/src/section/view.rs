@@ -29,6 +29,7 @@ pub struct ViewBuilder<'section> {
     offset: u64,
     size: u64,
     at: Option<u64>,
+    replace: bool,
 }
 
 impl<'section> ViewBuilder<'section> {
@@ -40,6 +41,7 @@ impl<'section> ViewBuilder<'section> {
             offset: 0,
             size: 0,
             at: None,
+            replace: false,
         }
     }
 
@@ -68,11 +70,23 @@ impl<'section> ViewBuilder<'section> {
         self
     }
 
+    /// In the place of the placeholder at this address: exactly all of it, so its size has to be the placeholder's. Address and
+    /// offset may be multiples of a page then. [`Space::unmap_to_placeholder_at`] brings the placeholder back;
+    /// [`Space::unmap_at`], or dropping the [`View`], frees its place. Images cannot be mapped so.
+    ///
+    /// Windows: `MapViewOfFile3(MEM_REPLACE_PLACEHOLDER)`.
+    pub fn replacing_placeholder(mut self, address: u64) -> Self {
+        self.at = Some(address);
+        self.replace = true;
+        self
+    }
+
     /// Maps it.
     ///
     /// # Errors
     /// [`Error::Refused`] with the rule: `SectionForbids`, `ViewMisaligned`, `OutsideSection`, `ConflictingAddresses`,
-    /// `CommitmentLimit`, `NoHole`.
+    /// `CommitmentLimit`, `NoHole`; in the place of a placeholder `NotAllocated`, `NotPlaceholder`, `NotWholePlaceholder`,
+    /// `ImageInPlaceholder`.
     pub fn build(self) -> Result<View, Error> {
         let inner = Arc::clone(&self.section.inner);
         let size = self.bytes()?;
@@ -109,6 +123,7 @@ impl<'section> ViewBuilder<'section> {
             protection,
             pages,
             kind: inner.kind,
+            replace: self.replace,
         })
     }
 
@@ -136,7 +151,12 @@ impl<'section> ViewBuilder<'section> {
             size: self.size,
             section: inner.size,
         };
-        if !self.offset.is_multiple_of(GRANULE) {
+        let unit = if self.replace {
+            PAGE_SIZE as u64
+        } else {
+            GRANULE
+        };
+        if !self.offset.is_multiple_of(unit) {
             return refused(Refusal::ViewMisaligned { value: self.offset });
         }
         let Some(rest) = inner.size.checked_sub(self.offset).filter(|rest| *rest > 0) else {
@@ -165,7 +185,7 @@ pub struct View {
 }
 
 impl View {
-    /// The address of its first byte: a multiple of 64 KiB.
+    /// The address of its first byte: a multiple of 64 KiB, or of a page in the place of a placeholder.
     pub fn base(&self) -> *mut u8 {
         core::ptr::with_exposed_provenance_mut(self.range.address() as usize)
     }
@@ -312,7 +332,7 @@ impl View {
     /// `ForkedChild`: a child has no views of its parent.
     pub fn unmap(self) -> Result<(), Error> {
         let view = core::mem::ManuallyDrop::new(self);
-        let result = view.space.shared().unmap(view.range.address());
+        let result = view.space.shared().unmap(view.range.address(), false);
         // SAFETY: Read once, from a value that is not dropped.
         drop(unsafe { core::ptr::read(&raw const view.space) });
         result
@@ -321,7 +341,7 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        let unmapped = self.space.shared().unmap(self.range.address());
+        let unmapped = self.space.shared().unmap(self.range.address(), false);
         let in_child = matches!(
             unmapped,
             Err(Error::Engine {

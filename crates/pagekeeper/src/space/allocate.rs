@@ -100,14 +100,8 @@ impl Shared {
                 }
                 let emptied = core.model.apply_release(plan);
                 core.ledger.charge(tag, PageCount::ZERO, refund);
-                // One that was opened for reservations anywhere is kept for the next: mapping it costs system calls.
-                if let Some(arena) = emptied
-                    && core.fixed_arenas.remove(&arena.start())
-                {
-                    core.close_arena(tag, arena);
-                }
-                if Ledger::is_own(tag) && emptied.is_some() {
-                    core.drop_own(tag);
+                if let Some(arena) = emptied {
+                    core.arena_emptied(tag, arena);
                 }
             }
             FreePlan::Preserve(plan) => core.preserve_placeholder(plan),
@@ -225,7 +219,19 @@ impl Core {
         Ok(range)
     }
 
+    /// Nothing is left in an arena. One that was opened for reservations anywhere is kept for the next: mapping it costs system
+    /// calls.
+    pub(super) fn arena_emptied(&mut self, tag: EngineTag, arena: PageRange) {
+        if self.fixed_arenas.remove(&arena.start()) {
+            self.close_arena(tag, arena);
+        }
+        if Ledger::is_own(tag) {
+            self.drop_own(tag);
+        }
+    }
+
     pub(super) fn close_arena(&mut self, tag: EngineTag, range: PageRange) {
+        self.unreturned.retain(|(_, pages)| !range.covers(*pages));
         // An arena at a fixed address has left the model with its allocation; others are told here.
         let _ = self.model.remove_arena(range);
         if let Some(engine) = self.ledger.engine(tag) {

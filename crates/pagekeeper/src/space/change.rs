@@ -126,6 +126,10 @@ impl Core {
         changes: &[Change],
         charge: PageCount,
     ) -> Result<(), Error> {
+        if !self.unreturned.is_empty() {
+            self.return_pages_of(changes)
+                .map_err(|cause| request.failed(cause))?;
+        }
         if self.ledger.promise(request, tag, charge)? {
             self.refresh_limit();
         }

@@ -61,7 +61,7 @@ use pagekeeper_model::{AddressSpace, EngineTag, Refusal};
 use pagekeeper_store::page_file::{Opener, PageFileError, PageFiles, open_disk};
 use pagekeeper_sys::cgroup::MemoryGroup;
 use pagekeeper_sys::probe::{Feature, Switches};
-use pagekeeper_units::{ByteCount, PageCount, PageNumber};
+use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
 
 use self::ledger::Ledger;
 use self::page_runs::PageRuns;
@@ -129,6 +129,8 @@ pub(crate) struct Core {
     pub(crate) returned: Returned,
     /// Views of sections whose pages are committed one by one, by anybody.
     pub(crate) following: usize,
+    /// Pages that views had in place of placeholders, and that the engine could not take back yet.
+    pub(crate) unreturned: Vec<(EngineTag, PageRange)>,
 }
 
 /// All spaces of the process, by number, for the dispatch of exceptions.
@@ -193,6 +195,7 @@ impl Space {
                 soft_budget: None,
                 returned: Returned::default(),
                 following: 0,
+                unreturned: Vec::new(),
             }),
             files: RwLock::new(files),
             owner: AtomicU32::new(crate::fork::process_mark()),
@@ -417,6 +420,8 @@ impl Drop for Shared {
         if self.settings.statistics_at_exit {
             eprint!("{}", status::summary(&core.ledger, &files));
         }
+        // Views first: some may lie in arenas of other engines.
+        core.unmap_lent_views();
         let arenas: Vec<_> = core
             .model
             .arenas()

@@ -2,12 +2,13 @@
 //! `MEM_RESERVE_PLACEHOLDER` and `MEM_REPLACE_PLACEHOLDER`.
 //!
 //! Made by [`crate::ReservationBuilder::placeholder`]; split, merged and released by [`Space::free_at`]. All parts of one stay in
-//! its arena and with its engine. Engines know pages, not allocations, so to them a replacement is a commit and its end a
-//! release of just its pages; what lies next to it is never touched.
+//! its arena and with its engine. Engines know pages, not allocations, so to them a replacement by private memory is a commit
+//! and its end a release of just its pages; what lies next to it is never touched. For a view
+//! ([`crate::ViewBuilder::replacing_placeholder`]) the engine lends the pages to the engine of views.
 //!
 //! Source: windows-memory-behaviour.md 12.
 
-use pagekeeper_model::{PreservePlan, ReplaceRequest};
+use pagekeeper_model::{Change, EngineTag, PlaceholderRole, PreservePlan, ReplaceRequest};
 use pagekeeper_units::{PageCount, PageRange};
 
 use super::{Core, Request, Shared, Space};
@@ -82,6 +83,54 @@ impl Shared {
 }
 
 impl Core {
+    /// A view is about to take the place of a placeholder.
+    pub(super) fn lend(&mut self, tag: EngineTag, range: PageRange) {
+        self.unreturned.retain(|(_, pages)| *pages != range);
+        if let Some(engine) = self.ledger.engine(tag) {
+            engine.lend(range);
+        }
+    }
+
+    /// The view has gone. Where the kernel refuses (it is short of mappings), the pages stay out of reach until something is to
+    /// be committed there: that the view is gone is what counts.
+    pub(super) fn take_back(&mut self, tag: EngineTag, range: PageRange) {
+        if let Some(engine) = self.ledger.engine(tag)
+            && engine.take_back(range).is_err()
+        {
+            self.unreturned.push((tag, range));
+        }
+    }
+
+    /// Once more, for pages that are to be committed now.
+    pub(super) fn return_pages_of(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        for (tag, range) in core::mem::take(&mut self.unreturned) {
+            let Some(engine) = self.ledger.engine(tag) else {
+                continue;
+            };
+            let refused = engine.take_back(range).err();
+            if let Some(cause) = refused {
+                self.unreturned.push((tag, range));
+                if changes.iter().any(|change| change.range.overlaps(range)) {
+                    return Err(cause);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The space goes: no view stays in an arena that another engine closes.
+    pub(super) fn unmap_lent_views(&mut self) {
+        let Some(views) = self.ledger.views().cloned() else {
+            return;
+        };
+        let replacements = self.model.allocations().filter(|allocation| {
+            allocation.kind.is_view() && allocation.placeholder == PlaceholderRole::Replacement
+        });
+        for range in replacements.map(|allocation| allocation.range) {
+            views.unmap(range);
+        }
+    }
+
     /// The pages of the plan are given back to the engine, and stay a placeholder.
     pub(super) fn preserve_placeholder(&mut self, plan: PreservePlan) {
         let (range, tag, refund) = (plan.range(), plan.allocation().engine, plan.refund());

@@ -31,6 +31,8 @@ pub(crate) struct ViewRequest {
     /// What its pages are at first.
     pub(crate) pages: Protection,
     pub(crate) kind: AllocationKind,
+    /// In the place of the placeholder at `at`.
+    pub(crate) replace: bool,
 }
 
 impl Space {
@@ -45,7 +47,20 @@ impl Space {
     /// # Safety
     /// No reference into the view is alive, and no [`crate::View`] owns it.
     pub unsafe fn unmap_at(&self, address: u64) -> Result<(), Error> {
-        self.shared().unmap(address)
+        self.shared().unmap(address, false)
+    }
+
+    /// The same for a view that took the place of a placeholder, which is there again afterwards.
+    ///
+    /// Windows: `UnmapViewOfFileEx(MEM_PRESERVE_PLACEHOLDER)`.
+    ///
+    /// # Errors
+    /// `NotAView`; `NotPlaceholder` where the view replaced none.
+    ///
+    /// # Safety
+    /// As [`Space::unmap_at`].
+    pub unsafe fn unmap_to_placeholder_at(&self, address: u64) -> Result<(), Error> {
+        self.shared().unmap(address, true)
     }
 
     /// Starts writing the changed pages of a view to its file; waits until they are at the device, where `durable`. Size 0
@@ -108,6 +123,7 @@ impl Shared {
             kind: wanted.kind,
             engine: tag,
             reserved: header.is_some_and(|header| header.facts().is_reserved),
+            replace: wanted.replace,
         };
         let mut core = self.enter(request)?;
         let mut planned = core.model.plan_map(&model_request);
@@ -134,10 +150,16 @@ impl Shared {
         );
         let is_private =
             wanted.protection.is_write_copy() || wanted.kind == AllocationKind::ImageView;
+        if let Some(lender) = plan.lender() {
+            core.lend(lender, plan.range());
+        }
         let mapped = core.ledger.views().map_or(Ok(()), |engine| {
             engine.map(plan.range(), place, plan.state(), is_private)
         });
         if let Err(cause) = mapped {
+            if let Some(lender) = plan.lender() {
+                core.take_back(lender, plan.range());
+            }
             if let Some(range) = opened {
                 core.close_arena(tag, range);
             }
@@ -163,25 +185,34 @@ impl Shared {
         }
     }
 
-    pub(crate) fn unmap(&self, address: u64) -> Result<(), Error> {
+    pub(crate) fn unmap(&self, address: u64, preserve: bool) -> Result<(), Error> {
         let request = Request::new("unmap", address, 0);
         let mut core = self.enter(request)?;
         let plan = core
             .model
-            .plan_unmap(address)
+            .plan_unmap(address, preserve)
             .map_err(|refusal| request.refused(refusal))?;
-        let (range, tag) = (plan.range(), plan.allocation().engine);
+        let range = plan.range();
         let engine = core.ledger.views().cloned();
         if let Some(engine) = &engine {
             core.following -= usize::from(engine.unmap(range));
         }
-        let emptied = core.model.apply_release(plan);
+        let lender = plan.lender();
+        if let Some(lender) = lender {
+            core.take_back(lender, range);
+        }
+        let tag = lender.unwrap_or(plan.allocation().engine);
+        let emptied = match preserve {
+            true => {
+                core.model.apply_restore(plan);
+                None
+            }
+            false => core.model.apply_release(plan),
+        };
         core.ledger.change_views(PageCount::ZERO, range.count());
         core.refresh_limit();
-        if let Some(arena) = emptied
-            && core.fixed_arenas.remove(&arena.start())
-        {
-            core.close_arena(tag, arena);
+        if let Some(arena) = emptied {
+            core.arena_emptied(tag, arena);
         }
         Ok(())
     }

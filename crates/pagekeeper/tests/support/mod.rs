@@ -101,6 +101,23 @@ pub(crate) fn inline_works() -> bool {
     }
 }
 
+/// Runs `body` with each engine, each in a process of its own: this test, named `name`, again. What it prints after "told: " is shown.
+pub(crate) fn with_every_engine(name: &str, body: impl Fn(EngineKind)) {
+    if let Some(engine) = child_engine() {
+        return body(engine);
+    }
+    for (_, engine) in EngineKind::NAMES {
+        if engine == EngineKind::Inline && !inline_works() {
+            continue;
+        }
+        let (status, text) = in_child(engine, name);
+        assert!(status.success(), "{engine}: {text}");
+        for line in text.lines().filter_map(|line| line.strip_prefix("told: ")) {
+            println!("{engine}: {line}");
+        }
+    }
+}
+
 /// Runs one test of this program again in a process of its own, for an engine; the test asks [`child_engine`] and then does
 /// what a process can do only once, such as dying.
 pub(crate) fn in_child(engine: EngineKind, test: &str) -> (ExitStatus, String) {

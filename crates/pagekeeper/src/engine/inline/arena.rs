@@ -27,6 +27,11 @@ std::thread_local! {
     pub(crate) static REFUSE_EXECUTABLE_AFTER: core::cell::Cell<Option<u32>> = const { core::cell::Cell::new(None) };
 }
 
+/// How the memory of every arena is treated.
+const TREATMENT: Treatment = Treatment::NOT_INHERITED
+    .union(Treatment::NOT_DUMPED)
+    .union(Treatment::NO_HUGE_PAGES);
+
 /// Words of the extent table that belong to one extent.
 const WORDS: usize = 3;
 
@@ -43,6 +48,22 @@ pub(crate) struct Arena {
     first_extent: u32,
 }
 
+/// Lets the faults of fresh memory come to us.
+///
+/// # Safety
+/// Nothing lives in it, and this engine answers every fault there.
+unsafe fn register(set: &WorkingSet, range: PageRange) -> Result<(), EngineError> {
+    // SAFETY: the caller's promise.
+    let registered = unsafe {
+        set.userfaultfd()
+            .register(range, Modes::MISSING | Modes::WRITE_PROTECT)
+    };
+    registered.map(drop).map_err(|errno| EngineError::Kernel {
+        call: "UFFDIO_REGISTER",
+        errno,
+    })
+}
+
 impl Arena {
     /// Maps and registers an arena: `at` exactly, or `pages` anywhere, aligned to a huge page where that large.
     pub(crate) fn open(
@@ -51,8 +72,7 @@ impl Arena {
         pages: PageCount,
     ) -> Result<Self, EngineError> {
         super::drop::refuse_future_locks()?;
-        let treatment = Treatment::NOT_INHERITED | Treatment::NOT_DUMPED | Treatment::NO_HUGE_PAGES;
-        let access = Access::READ_WRITE;
+        let (treatment, access) = (TREATMENT, Access::READ_WRITE);
         let memory = match at {
             Some(start) => map::reserve_at(PageRange::new(start, pages), access, treatment)
                 .map_err(|errno| match errno {
@@ -69,15 +89,8 @@ impl Arena {
         };
         let range = memory.range();
         // SAFETY: the mapping is ours and new, nothing lives in it; from now on every fault in it is answered by this
-        // engine from the table below, and it stays registered until it is unmapped.
-        unsafe {
-            set.userfaultfd()
-                .register(range, Modes::MISSING | Modes::WRITE_PROTECT)
-        }
-        .map_err(|errno| EngineError::Kernel {
-            call: "UFFDIO_REGISTER",
-            errno,
-        })?;
+        // engine from the table below, and it stays registered until it is unmapped, or something else takes its place.
+        unsafe { register(set, range) }?;
         let first_extent = ExtentNumber::of(range.start()).get();
         let last_extent = ExtentNumber::of(PageNumber::new(range.end().get() - 1)).get();
         let extents = (last_extent - first_extent + 1) as usize;
@@ -96,6 +109,25 @@ impl Arena {
 
     pub(crate) fn range(&self) -> PageRange {
         self.range
+    }
+
+    /// Whether it has its address space still.
+    pub(crate) fn is_open(&self) -> bool {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.is_some()
+    }
+
+    /// Pages that were lent are memory of the arena again, all of them reserved. On an error they are out of reach.
+    pub(crate) fn take_back(&self, range: PageRange) -> Result<(), EngineError> {
+        let failed = |call| move |errno| EngineError::Kernel { call, errno };
+        super::drop::refuse_future_locks()?;
+        // Out of reach until faults come to us: a page that came in before would be in the engine's way.
+        // SAFETY: the range lies in the arena, no page of it is committed, and what was there has been taken away.
+        unsafe { map::reserve_over(range, Access::NONE, TREATMENT) }.map_err(failed("mmap"))?;
+        // SAFETY: as in `open`.
+        unsafe { register(&self.set, range) }?;
+        // SAFETY: as above.
+        unsafe { map::protect(range, Access::READ_WRITE) }.map_err(failed("mprotect"))
     }
 
     /// Gives the address space back at once. All of it is reserved by nobody, so a fault that still looks at the arena finds

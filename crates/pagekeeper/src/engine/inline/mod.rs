@@ -118,6 +118,13 @@ impl InlineEngine {
         Shape::usable(ram)
     }
 
+    /// The arena that holds `range`, also where a view lies in it.
+    fn arena(&self, range: PageRange) -> Option<Arc<Arena>> {
+        let arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = arenas.iter().filter_map(Weak::upgrade);
+        all.find(|arena| arena.is_open() && arena.range().covers(range))
+    }
+
     /// Runs `with` on the arena of `range`. The space gives only ranges inside one allocation of this engine.
     fn with_arena<R>(&self, range: PageRange, with: impl FnOnce(&Arena) -> R) -> Option<R> {
         let reading = Reading::begin();
@@ -170,16 +177,27 @@ impl Engine for InlineEngine {
     }
 
     fn close_arena(&self, arena: PageRange) {
-        let closed = {
-            let reading = Reading::begin();
-            reading
-                .find(arena.start())
-                .and_then(|found| found.inline.clone())
-        };
+        let closed = self.arena(arena);
         registry::remove(arena);
         if let Some(closed) = closed {
             closed.close();
         }
+    }
+
+    fn lend(&self, range: PageRange) {
+        registry::lend(Registered {
+            range,
+            space: self.space,
+            inline: None,
+        });
+    }
+
+    fn take_back(&self, range: PageRange) -> Result<(), EngineError> {
+        if let Some(arena) = self.arena(range) {
+            arena.take_back(range)?;
+        }
+        registry::take_back(range);
+        Ok(())
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {

@@ -167,7 +167,7 @@ impl WorkingSet {
         reading: &'reading Reading,
         name: ExtentName,
     ) -> Option<&'reading Arena> {
-        let arena = reading.find_inline(name.first_page())?;
+        let arena = reading.owner(name.first_page())?;
         core::ptr::eq(&**arena.set(), self).then_some(arena)
     }
 

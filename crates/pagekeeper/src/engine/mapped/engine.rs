@@ -294,6 +294,16 @@ impl Engine for MappedEngine {
         let _ = book.close_arena(&self.core.kernel, arena);
     }
 
+    fn lend(&self, range: PageRange) {
+        // Under the mutex: nobody who decided on pages there before is still about to change them.
+        let _book = self.core.book();
+        self.core.kernel.lent.add(range);
+    }
+
+    fn take_back(&self, range: PageRange) -> Result<(), EngineError> {
+        self.core.book().take_back_lent(&self.core.kernel, range)
+    }
+
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
         self.change(changes)
     }

@@ -15,6 +15,7 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::{self, Access, Advice, Treatment};
 use pagekeeper_units::{PageCount, PageRange};
 
+use super::lent::Lent;
 use super::piece::Nature;
 use crate::error::EngineError;
 use crate::statistics::Counter;
@@ -27,6 +28,8 @@ const TREATMENT: Treatment = Treatment::NOT_INHERITED.union(Treatment::HUGE_PAGE
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     calls: Counter,
+    /// What no call reaches, but those that open and close arenas.
+    pub(super) lent: Lent,
     /// Tests: so many calls succeed, then one is refused.
     #[cfg(test)]
     refuse_after: core::sync::atomic::AtomicI64,
@@ -67,6 +70,11 @@ impl Kernel {
 
     /// Gives advice; where the range turns out to be locked, unlocks it and gives it again.
     fn advise(&self, range: PageRange, advice: Advice) -> Result<(), Errno> {
+        self.lent
+            .each_other(range, |part| self.advise_part(part, advice))
+    }
+
+    fn advise_part(&self, range: PageRange, advice: Advice) -> Result<(), Errno> {
         self.count()?;
         // SAFETY: Module text; what the advice drops is what the caller wants dropped.
         match unsafe { map::advise(range, advice) } {
@@ -106,9 +114,11 @@ impl Kernel {
 
     /// Makes pieces what their arena is: inaccessible, empty, without markers and page tables.
     pub(super) fn close(&self, range: PageRange) -> Result<(), Errno> {
-        self.count()?;
-        // SAFETY: Module text; the caller has found that nothing is committed there.
-        unsafe { map::reserve_over(range, Access::NONE, TREATMENT) }
+        self.lent.each_other(range, |part| {
+            self.count()?;
+            // SAFETY: Module text; the caller has found that nothing is committed there.
+            unsafe { map::reserve_over(part, Access::NONE, TREATMENT) }
+        })
     }
 
     /// Puts a part of the page file in the place of closed pieces, inaccessible still.
@@ -121,9 +131,14 @@ impl Kernel {
         file: BorrowedFd<'_>,
         offset: u64,
     ) -> Result<(), EngineError> {
-        self.count().map_err(named("mmap"))?;
-        // SAFETY: Module text; nothing is committed there.
-        unsafe { map::map_file_shared_over(range, file, offset, Access::NONE) }
+        let map_part = |part: PageRange| {
+            self.count()?;
+            let offset = offset + part.start().since(range.start()).bytes().get();
+            // SAFETY: Module text; nothing is committed there.
+            unsafe { map::map_file_shared_over(part, file, offset, Access::NONE) }
+        };
+        self.lent
+            .each_other(range, map_part)
             .map_err(named("mmap"))?;
         for advice in [Advice::DoNotInherit, Advice::Random] {
             self.advise(range, advice).map_err(named("madvise"))?;
@@ -133,9 +148,14 @@ impl Kernel {
 
     /// Changes the access of pages.
     pub(super) fn protect(&self, range: PageRange, access: Access) -> Result<(), EngineError> {
-        self.count().map_err(named("mprotect"))?;
-        // SAFETY: Module text; the caller changes what the program asked to have changed.
-        unsafe { map::protect(range, access) }.map_err(named("mprotect"))
+        let protect_part = |part| {
+            self.count()?;
+            // SAFETY: Module text; the caller changes what the program asked to have changed.
+            unsafe { map::protect(part, access) }
+        };
+        self.lent
+            .each_other(range, protect_part)
+            .map_err(named("mprotect"))
     }
 
     /// Fences pages with markers. Anonymous contents are gone afterwards, those of files stay underneath.
@@ -158,9 +178,11 @@ impl Kernel {
 
     /// Brings pages into the mapping. A hint.
     pub(super) fn populate(&self, range: PageRange) {
-        self.calls.add(1);
-        // SAFETY: Changes no contents.
-        let _ = unsafe { map::advise(range, Advice::PopulateRead) };
+        let _ = self.lent.each_other(range, |part| {
+            self.calls.add(1);
+            // SAFETY: Changes no contents.
+            unsafe { map::advise(part, Advice::PopulateRead) }
+        });
     }
 }
 

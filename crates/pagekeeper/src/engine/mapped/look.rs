@@ -168,10 +168,14 @@ impl MappedEngine {
                 book.files.taken_pieces() * PIECE_PAGES as u64,
             )
         };
-        let anonymous: u64 = anonymous
-            .into_iter()
-            .map(|range| pagemap::resident_pages(range).map_or(0, PageCount::get))
-            .sum();
+        let mut present = 0;
+        for range in anonymous {
+            let _ = core.kernel.lent.each_other(range, |part| {
+                present += pagemap::resident_pages(part)?.get();
+                Ok::<_, pagekeeper_sys::Errno>(())
+            });
+        }
+        let anonymous = present;
         let cached = core.balance.cached.load(Ordering::Relaxed);
         let modified = core.balance.dirty.load(Ordering::Relaxed).min(cached);
         let faults = perf::process_faults().unwrap_or_default();

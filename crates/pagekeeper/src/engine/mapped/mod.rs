@@ -15,6 +15,7 @@
 //! | [`empties`] | which empty pieces stay open for a while |
 //! | [`page_file`], [`files`], [`places`] | page files and who lies where in them |
 //! | [`kernel`] | the calls, counted |
+//! | [`lent`] | pages that views use, which no call reaches |
 //! | [`balance`], [`levels`], [`trim`], [`read_ahead`], [`brake`] | keeping the file part within the budget |
 //! | [`on_demand`] | threads that work while they are needed |
 //! | [`look`] | where pages are, figures |
@@ -50,6 +51,7 @@ mod empties;
 mod engine;
 mod files;
 mod kernel;
+mod lent;
 mod levels;
 mod look;
 mod on_demand;

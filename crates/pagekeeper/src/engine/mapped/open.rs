@@ -306,6 +306,50 @@ impl Book {
     }
 }
 
+impl Book {
+    /// Pages that were lent, and whose use has ended, become what the record says of them: not committed and out of reach, in
+    /// the mapping that their piece is. By access where others are fenced by markers; the next commit there changes both.
+    pub(super) fn take_back_lent(
+        &mut self,
+        kernel: &Kernel,
+        range: PageRange,
+    ) -> Result<(), EngineError> {
+        kernel.lent.remove(range);
+        let result = split(range).try_for_each(|part| self.map_again(kernel, part));
+        if result.is_err() {
+            // Nothing that was done shows: it is out of reach, and stays so.
+            kernel.lent.add(range);
+        }
+        result
+    }
+
+    fn map_again(&mut self, kernel: &Kernel, part: PageRange) -> Result<(), EngineError> {
+        let pages = positions(part);
+        let place = self
+            .piece(part.start())
+            .and_then(|piece| piece.nature.place());
+        match place {
+            None => kernel.close(part).map_err(|errno| EngineError::Kernel {
+                call: "mmap",
+                errno,
+            })?,
+            Some(place) => {
+                let file = self.files.file(place)?;
+                let descriptor = file.descriptor().map_err(|errno| EngineError::Kernel {
+                    call: "fstat",
+                    errno,
+                })?;
+                kernel.map_file(part, descriptor, place.offset(pages.start))?;
+            }
+        }
+        if let Some(piece) = self.piece_mut(part.start()) {
+            debug_assert!(piece.fenced.contains_all(pages.clone()));
+            piece.set_access(pages, Access::NONE);
+        }
+        Ok(())
+    }
+}
+
 /// The place of each piece of a run.
 fn places_of(run: Run) -> impl Iterator<Item = Place> {
     (0..run.pieces as u32).map(move |index| Place {

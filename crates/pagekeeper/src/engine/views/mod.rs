@@ -1,7 +1,8 @@
 //! The *views* engine: parts of files and of sections in the address space, paged by the kernel
 //! ([decision 0018](../../../../../docs/decisions/0018-sections-and-views.md)).
 //!
-//! A view lies in an arena of this engine, mapped over it, and leaves inaccessible address space behind. Shared pages are the
+//! A view lies in an arena of this engine, or in the place of a placeholder in another engine's, mapped over it, and leaves
+//! inaccessible address space behind. Shared pages are the
 //! page cache's; a copy-on-write page is the kernel's private copy until it moves out into a slot of a file of ours, which is
 //! then mapped in its place.
 //!
@@ -285,6 +286,15 @@ impl Engine for ViewEngine {
         }
         // Refused only at the mapping limit: then it stays, inaccessible.
         let _ = kernel::close_arena(arena);
+    }
+
+    fn lend(&self, _range: PageRange) {
+        debug_assert!(false, "no placeholder lies in an arena of views");
+    }
+
+    fn take_back(&self, _range: PageRange) -> Result<(), EngineError> {
+        debug_assert!(false, "no placeholder lies in an arena of views");
+        Ok(())
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {

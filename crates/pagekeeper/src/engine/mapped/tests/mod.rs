@@ -12,6 +12,7 @@ mod commits;
 mod empties;
 mod failures;
 mod kernel_touches;
+mod lent;
 mod random;
 mod system_calls;
 mod traps;
