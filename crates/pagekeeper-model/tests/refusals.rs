@@ -1,12 +1,12 @@
 //! Every reason to refuse has its Windows error number, so that the one table in `pagekeeper-win32` can be filled: this is
 //! that table, taken from windows-memory-behaviour.md.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pagekeeper_model::{EngineTag, Protection, Refusal};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
-/// One of each. A variant that is added must be added here: see the match below.
+/// One of each: a test compares it with the source.
 fn every_refusal() -> Vec<Refusal> {
     let (address, size) = (0x1_2345, 0x2000);
     let page = PageNumber::new(0x12);
@@ -60,6 +60,39 @@ fn every_refusal() -> Vec<Refusal> {
             most: pages,
         },
         Refusal::WorkingSetFlags { flags: 3 },
+        Refusal::PlaceholderProtected {
+            protection: Protection::READ_WRITE,
+        },
+        Refusal::IsPlaceholder { base: page },
+        Refusal::NotPlaceholder { base: page },
+        Refusal::NotWholePlaceholder { placeholder: range },
+        Refusal::ImageInPlaceholder,
+        Refusal::OnePlaceholder { placeholder: range },
+        Refusal::ViewMisaligned { value: address },
+        Refusal::NotAView { address },
+        Refusal::IsView { view: page },
+        Refusal::ProtectionNotForView {
+            protection: Protection::READ_WRITE,
+            view: Protection::READ_ONLY,
+        },
+        Refusal::CommitInFile { page },
+        Refusal::ResetInFile { page },
+        Refusal::ProtectionNotForSection {
+            protection: Protection::NO_ACCESS,
+        },
+        Refusal::SectionForbids {
+            view: Protection::READ_WRITE,
+            section: Protection::READ_ONLY,
+        },
+        Refusal::OutsideSection {
+            offset: 0,
+            size,
+            section: 1,
+        },
+        Refusal::FileEmpty,
+        Refusal::SectionTooLarge { size, limit: 1 },
+        Refusal::NoSuchName,
+        Refusal::NameInvalid,
     ]
 }
 
@@ -91,7 +124,19 @@ fn windows_error(refusal: &Refusal) -> (u32, &'static str) {
         R::NotPhysical { .. } | R::InWindow { .. } => (87, "11"),
         R::NoRanges => (87, "10.4"),
         R::WorkingSetLimits { .. } | R::WorkingSetFlags { .. } => (87, "10.2"),
-        other => panic!("{other:?} has no number: add it here and to every_refusal"),
+        R::PlaceholderProtected { .. } | R::ImageInPlaceholder => (87, "12"),
+        R::IsPlaceholder { .. } | R::NotPlaceholder { .. } => (487, "12"),
+        R::NotWholePlaceholder { .. } | R::OnePlaceholder { .. } => (487, "12"),
+        R::ViewMisaligned { .. } => (1132, "13"),
+        R::NotAView { .. } => (487, "13"),
+        R::IsView { .. } | R::ProtectionNotForView { .. } => (87, "13"),
+        R::CommitInFile { .. } | R::SectionForbids { .. } | R::OutsideSection { .. } => (5, "13"),
+        R::ResetInFile { .. } => (1224, "13"),
+        R::ProtectionNotForSection { .. } | R::NameInvalid => (87, "13"),
+        R::FileEmpty => (1006, "13"),
+        R::SectionTooLarge { .. } => (8, "13"),
+        R::NoSuchName => (2, "13"),
+        other => panic!("{other:?} has no number: add it here"),
     }
 }
 
@@ -113,11 +158,53 @@ fn every_reason_has_a_number_and_a_text_of_its_own() {
             "two reasons share the text '{text}'"
         );
     }
-    assert_eq!(
-        kinds.len(),
-        30,
-        "a reason is missing from every_refusal, or its count here"
-    );
+}
+
+#[test]
+fn every_reason_is_listed_and_its_text_names_its_number() {
+    let documented = documented();
+    assert!(documented.len() > 40, "the source was not understood");
+    let listed: HashMap<String, u32> = every_refusal()
+        .iter()
+        .map(|refusal| (name(refusal), windows_error(refusal).0))
+        .collect();
+    assert_eq!(documented, listed);
+}
+
+/// The variant's name.
+fn name(refusal: &Refusal) -> String {
+    let text = format!("{refusal:?}");
+    text.split([' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// The number that a text begins with.
+fn leading_number(text: &str) -> Option<u32> {
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    match word.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    }
+}
+
+/// The variants and the numbers in their texts, from the source.
+fn documented() -> HashMap<String, u32> {
+    let source = include_str!("../src/refusal.rs");
+    let mut numbers = HashMap::new();
+    let mut number = None;
+    for line in source.lines() {
+        if let Some(text) = line.strip_prefix("    /// ") {
+            number = text.split('(').find_map(leading_number).or(number);
+        } else if let Some(rest) = line.strip_prefix("    ")
+            && rest.starts_with(|first: char| first.is_ascii_uppercase())
+        {
+            let name = rest.trim_end_matches(['{', ',', ' ']);
+            let number = number
+                .take()
+                .unwrap_or_else(|| panic!("{name} names no number"));
+            numbers.insert(name.to_owned(), number);
+        }
+    }
+    numbers
 }
 
 #[test]

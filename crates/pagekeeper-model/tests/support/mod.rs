@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use pagekeeper_model::{
-    AddressSpace, EngineTag, NoForeignMemory, Placement, Protection, Refusal, RegionInfo,
-    ReserveRequest,
+    AddressSpace, EngineTag, FreePlan, FreeRequest, NoForeignMemory, Placement, Protection,
+    Refusal, RegionInfo, ReserveRequest,
 };
 use pagekeeper_units::{PageCount, PageRange};
 
@@ -91,4 +91,38 @@ pub(crate) fn protect(
 
 pub(crate) fn query(space: &AddressSpace, address: u64) -> RegionInfo {
     space.query(address, &NoForeignMemory).unwrap()
+}
+
+pub(crate) fn placeholder_at(
+    space: &mut AddressSpace,
+    at: Option<u64>,
+    size: u64,
+) -> Result<u64, Refusal> {
+    let request = ReserveRequest {
+        at,
+        protection: Protection::NO_ACCESS,
+        placeholder: true,
+        ..ReserveRequest::anywhere(size, ENGINE)
+    };
+    reserve_with(space, request).map(|range| range.address())
+}
+
+pub(crate) fn placeholder(space: &mut AddressSpace, pages: u64) -> u64 {
+    placeholder_at(space, None, pages * PG).unwrap()
+}
+
+pub(crate) fn preserve(space: &mut AddressSpace, address: u64, size: u64) -> Result<(), Refusal> {
+    match space.plan_free(address, size, FreeRequest::PreservePlaceholder, true)? {
+        FreePlan::Preserve(plan) => space.apply_preserve(plan),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+pub(crate) fn coalesce(space: &mut AddressSpace, address: u64, size: u64) -> Result<(), Refusal> {
+    match space.plan_free(address, size, FreeRequest::CoalescePlaceholders, true)? {
+        FreePlan::Coalesce(plan) => space.apply_coalesce(plan),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
 }
