@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Short and rough: every path runs, the figures mean little.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only what has this in its name, such as uniform, zipf/read, incompressible, fits, metadata, calls, heap, monitor.
+    /// Only what has this in its name, such as uniform, zipf/read, incompressible, fits, metadata, calls, heap, views, monitor.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) only: Vec<String>,
     /// Only these contenders.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel;
-use crate::patterns::{calls, fits, heap, metadata, monitor, paging};
+use crate::patterns::{calls, fits, heap, metadata, monitor, paging, views};
 use crate::usage::Peak;
 
 /// What a child has to do.
@@ -25,6 +25,7 @@ pub(crate) enum Work {
     Metadata(metadata::Job),
     Calls(calls::Job),
     Heap(heap::Job),
+    Views(views::Job),
     Monitor(monitor::Job),
 }
 
@@ -158,6 +159,7 @@ pub(crate) fn child() -> anyhow::Result<()> {
         Work::Metadata(job) => serde_json::to_value(metadata::run(&job)?)?,
         Work::Calls(job) => serde_json::to_value(calls::run(&job)?)?,
         Work::Heap(job) => serde_json::to_value(heap::run(&job)?)?,
+        Work::Views(job) => serde_json::to_value(views::run(&job, &before)?)?,
         Work::Monitor(job) => serde_json::to_value(monitor::run(&job)?)?,
     };
     println!("{result}");

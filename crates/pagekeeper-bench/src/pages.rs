@@ -132,6 +132,9 @@ pub(crate) struct Words {
     count: u64,
 }
 
+// SAFETY: threads that share it can only load; storing needs the exclusive borrow.
+unsafe impl Sync for Words {}
+
 impl Words {
     /// # Safety
     /// `count` words from `base` on must be readable and writable, and nobody else's, for as long as this lives.

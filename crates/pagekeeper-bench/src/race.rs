@@ -97,6 +97,9 @@ impl Race<'_> {
         if self.options.wants("heap") {
             self.heap();
         }
+        if self.options.wants("views") {
+            self.views();
+        }
         if self.options.wants("monitor") {
             self.monitor();
         }

@@ -235,6 +235,45 @@ fn swaps() -> String {
 }
 
 #[test]
+fn mapped_files_are_measured_and_checked() {
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder on a disk");
+    let path = folder.path().to_string_lossy().into_owned();
+    let ended = bench(&[
+        "--quick",
+        "--ram",
+        "16M",
+        "--data",
+        "32M",
+        "--seconds",
+        "0.05",
+        "--json",
+        "--only",
+        "views",
+        "--folder",
+        &path,
+    ]);
+    let complaints = text(&ended.stderr);
+    assert!(ended.status.success(), "{complaints}");
+    assert!(!complaints.contains("DIFFERENCE"), "{complaints}");
+    let results: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    for one in results["skipped"].as_array().expect("a list") {
+        println!("skipped, because {}", one["reason"]);
+        assert_eq!(one["contender"], "file-mapping", "{one}");
+    }
+    let lines = results["measurements"].as_array().expect("a list");
+    for contender in ["mapped", "plain"] {
+        for cell in ["fits/first-scan/1", "fits/random/2", "larger/scan/1"] {
+            let is_it = |one: &&serde_json::Value| {
+                one["family"] == "views" && one["contender"] == contender && one["cell"] == cell
+            };
+            assert!(lines.iter().any(|one| is_it(&one)), "{contender} {cell}");
+        }
+    }
+    let left = std::fs::read_dir(folder.path()).expect("readable").count();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn being_looked_at_is_measured() {
     let ended = bench(&[
         "--quick",

@@ -10,7 +10,7 @@ use crate::arguments::Options;
 use crate::contender::{ContenderKind, Place};
 use crate::job::Work;
 use crate::patterns::monitor::{Load, REGIONS};
-use crate::patterns::{calls, heap, metadata, monitor};
+use crate::patterns::{calls, heap, metadata, monitor, views};
 
 impl Race<'_> {
     pub(super) fn metadata(&mut self) {
@@ -142,6 +142,66 @@ impl Race<'_> {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Race<'_> {
+    /// Mapped files, in turn.
+    pub(super) fn views(&mut self) {
+        for repeat in 1..=self.options.repeat() {
+            for size in views::Size::ALL {
+                for threads in views::THREADS {
+                    for contender in self.wanted(&views::CONTENDERS) {
+                        eprintln!(
+                            "views: {repeat} of {}: {}, {}",
+                            self.options.repeat(),
+                            size.cell("all", threads),
+                            contender.name()
+                        );
+                        self.view(size, threads, contender, repeat);
+                    }
+                }
+            }
+        }
+    }
+
+    fn view(&mut self, size: views::Size, threads: u64, contender: ContenderKind, repeat: u32) {
+        let (data, ram) = match size {
+            views::Size::Fits => {
+                let fitting = self.options.fitting().get();
+                (fitting, ByteCount::new(fitting * 3))
+            }
+            views::Size::Larger => (self.options.data().get(), self.options.ram()),
+        };
+        let place = Place {
+            ram,
+            folder: self.folder.clone(),
+        };
+        let seconds = self.options.seconds().min(2.0);
+        let work = Work::Views(views::Job {
+            contender,
+            place: place.clone(),
+            size,
+            data_bytes: data,
+            threads,
+            seconds,
+            seed: self.options.seed + u64::from(repeat),
+        });
+        let limit = Duration::from_secs_f64(60.0 + 4.0 * seconds + data as f64 / 1e6);
+        let turn: Turn<views::Report> =
+            self.turn("views", contender, &place, data, data, work, limit);
+        if let Turn::Done(report, _) = turn {
+            self.note_differences("views", contender, report.wrong_pages, true);
+            for (what, ns) in report.figures {
+                self.add("views", &size.cell(&what, threads), contender, "ns", ns);
+            }
+            let memory = size.cell("memory", threads);
+            let cached = report.peak.page_cache as f64;
+            self.add("views", &memory, contender, "page cache bytes", cached);
+            if let Some(bytes) = report.mapped_peak_bytes {
+                self.add("views", &memory, contender, "mapped bytes", bytes as f64);
             }
         }
     }

@@ -7,6 +7,7 @@ mod metadata;
 mod monitor;
 mod paging;
 mod table;
+mod views;
 
 use std::fmt::Write as _;
 
@@ -44,6 +45,9 @@ pub(crate) fn document(results: &Results) -> String {
     }
     if results.has("heap") {
         heap::write(results, &mut text);
+    }
+    if results.has("views") {
+        views::write(results, &mut text);
     }
     if results.has("monitor") {
         monitor::write(results, &mut text);

@@ -5,8 +5,10 @@
     reason = "UNSAFETY: some advice throws contents away; the caller owns the range"
 )]
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use linux_raw_sys::general as c;
-use pagekeeper_units::PageRange;
+use pagekeeper_units::{PageCount, PageRange};
 
 use super::byte_length;
 use crate::{Errno, raw};
@@ -89,4 +91,86 @@ pub unsafe fn advise(range: PageRange, advice: Advice) -> Result<(), Errno> {
         )?;
     }
     Ok(())
+}
+
+/// Ranges that one call gives advice about.
+const AT_ONCE: usize = 64;
+
+/// Whether the kernel takes a list for the own process (6.13).
+static TAKES_LISTS: AtomicBool = AtomicBool::new(true);
+
+/// Gives the kernel `advice` about several ranges, passing over those for which it is refused. One call for many, and one
+/// flush of the processors' caches of addresses (`process_madvise`), where the kernel can. Returns how many pages took it.
+///
+/// # Safety
+/// As for [`advise`], for every range.
+pub unsafe fn advise_each(ranges: &[PageRange], advice: Advice) -> PageCount {
+    let mut pages = PageCount::ZERO;
+    for some in ranges.chunks(AT_ONCE) {
+        let mut rest = some;
+        while let Some((first, others)) = rest.split_first() {
+            // SAFETY: The caller's duty.
+            let taken = match unsafe { advise_list(rest, advice) } {
+                0 => {
+                    // The first was refused, or lists are.
+                    // SAFETY: The caller's duty.
+                    if unsafe { advise(*first, advice) }.is_ok() {
+                        pages += first.count();
+                    }
+                    rest = others;
+                    continue;
+                }
+                taken => taken,
+            };
+            for range in &rest[..taken] {
+                pages += range.count();
+            }
+            rest = &rest[taken..];
+        }
+    }
+    pages
+}
+
+/// Advice about up to [`AT_ONCE`] ranges. Says how many of them took it, from the first on.
+///
+/// # Safety
+/// As for [`advise`], for every range.
+unsafe fn advise_list(ranges: &[PageRange], advice: Advice) -> usize {
+    if ranges.len() < 2 || !TAKES_LISTS.load(Ordering::Relaxed) {
+        return 0;
+    }
+    let mut list = [[0; 2]; AT_ONCE];
+    for (place, range) in list.iter_mut().zip(ranges) {
+        *place = [range.address() as usize, byte_length(*range)];
+    }
+    let count = ranges.len().min(AT_ONCE);
+    // SAFETY: The list is ours and has so many entries, each a `struct iovec`; the rest is the caller's duty.
+    let taken = unsafe {
+        raw::call(
+            c::__NR_process_madvise,
+            [
+                c::PIDFD_SELF_THREAD_GROUP as usize,
+                list.as_ptr().expose_provenance(),
+                count,
+                advice as usize,
+                0,
+            ],
+        )
+    };
+    let mut left = match taken {
+        Ok(bytes) => bytes,
+        Err(Errno::NOSYS | Errno::BADF | Errno::PERM) => {
+            TAKES_LISTS.store(false, Ordering::Relaxed);
+            0
+        }
+        Err(_) => 0,
+    };
+    // What was taken are whole ranges, from the first on.
+    let is_taken = |range: &&PageRange| {
+        let length = byte_length(**range);
+        let whole = left >= length;
+        left = left.saturating_sub(length);
+        whole
+    };
+    ranges.iter().take_while(is_taken).count()
 }

@@ -33,7 +33,7 @@ use linux_raw_sys::general::{__NR_mremap, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
-pub use advice::{Advice, advise};
+pub use advice::{Advice, advise, advise_each};
 pub use bytes::{OutOfRange, SharedBytes};
 pub use held::{Purpose, held};
 pub use owned::Mapping;

@@ -126,6 +126,40 @@ fn discarding_gives_zeros_and_memory_back() {
 }
 
 #[test]
+fn advice_for_many_passes_over_what_is_refused() {
+    const EVERY: u64 = 3;
+    let memory = fresh(EVERY * 200);
+    for page in 0..memory.range().count().get() {
+        store(&memory, page as usize, 7);
+    }
+    let chosen: Vec<PageRange> = (0..200)
+        .map(|index| pages(&memory, EVERY * index, 2))
+        .collect();
+    // Advice to drop is refused for what is locked.
+    let locked = pages(&memory, EVERY * 70, 1);
+    if lock(locked).is_err() {
+        return println!("skipped, because no page may be locked");
+    }
+    // SAFETY: the pages are the test's.
+    let taken = unsafe { advise_each(&chosen, Advice::Discard) };
+    assert_eq!(taken, PageCount::new(2 * 199));
+    for page in 0..memory.range().count().get() {
+        let is_dropped = page % EVERY < 2 && page / EVERY != 70;
+        // The page behind the locked one: dropped or not, its range was refused.
+        if page != EVERY * 70 + 1 {
+            let expected = if is_dropped { 0 } else { 7 };
+            assert_eq!(load(&memory, page as usize), expected, "page {page}");
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(advise_each(&[], Advice::Discard), PageCount::ZERO);
+        assert_eq!(advise_each(&chosen[..1], Advice::Discard).get(), 2);
+    }
+    unlock(locked).unwrap();
+}
+
+#[test]
 fn guard_markers_close_pages_without_new_mappings() {
     let memory = fresh(8);
     (0..8).for_each(|page| store(&memory, page, 3));

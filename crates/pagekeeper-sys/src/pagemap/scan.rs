@@ -9,6 +9,8 @@
     reason = "UNSAFETY: one ioctl that fills a buffer of ours, and may write-protect pages"
 )]
 
+use core::ops::ControlFlow;
+
 use linux_raw_sys::general as c;
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 use rustix::ioctl::{Opcode, opcode};
@@ -233,22 +235,43 @@ impl Scan {
         query: Query,
         mut each: impl FnMut(PageRange, Categories),
     ) -> Result<(), Errno> {
+        let all = |run: PageRange, categories: Categories| {
+            each(run, categories);
+            ControlFlow::Continue(())
+        };
+        self.walk_until(range, query, all).map(|_| ())
+    }
+
+    /// The same until `each` has had enough: then it gets the few runs more that were found at one go, and no others.
+    /// Returns where the next scan goes on.
+    ///
+    /// # Errors
+    /// As [`once`](Self::once).
+    pub fn walk_until(
+        &self,
+        range: PageRange,
+        query: Query,
+        mut each: impl FnMut(PageRange, Categories) -> ControlFlow<()>,
+    ) -> Result<PageNumber, Errno> {
         let mut runs = [PageRun::default(); 64];
         let mut rest = range;
-        while !rest.is_empty() {
+        let mut flow = ControlFlow::Continue(());
+        while !rest.is_empty() && flow.is_continue() {
             let scanned = match self.once(rest, query, &mut runs) {
                 Err(Errno::INTR) => continue,
                 other => other?,
             };
             for run in &runs[..scanned.runs.min(runs.len())] {
-                each(run.range(), run.categories());
+                if each(run.range(), run.categories()).is_break() {
+                    flow = ControlFlow::Break(());
+                }
             }
             if scanned.stopped_at <= rest.start() {
-                break;
+                return Ok(range.end());
             }
             rest = PageRange::between(scanned.stopped_at, range.end());
         }
-        Ok(())
+        Ok(rest.start())
     }
 
     /// The plain entries of the same file.

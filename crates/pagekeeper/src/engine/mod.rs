@@ -31,6 +31,7 @@ pub(crate) mod inline;
 mod lateness;
 pub(crate) mod mapped;
 pub(crate) mod resident;
+mod rss;
 mod thread;
 pub(crate) mod views;
 

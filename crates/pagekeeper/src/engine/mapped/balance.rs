@@ -16,7 +16,6 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use core::time::Duration;
-use std::io::Read;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
@@ -32,6 +31,7 @@ use super::page_file::PageFile;
 use super::read_ahead::ReadAhead;
 use super::trim::{Helper, Trimmer, looks_at_all};
 use crate::engine::lateness::Lateness;
+use crate::engine::rss::Rss;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -378,9 +378,9 @@ impl Balancer {
         looks: u64,
         deadline: Instant,
     ) -> Result<(), Errno> {
-        self.counted += mapped_file_pages().saturating_sub(self.mapped_then);
+        self.counted += Rss::now().of_files.saturating_sub(self.mapped_then);
         let result = self.trimmer.prepare(core, wanted, looks, deadline);
-        self.mapped_then = mapped_file_pages();
+        self.mapped_then = Rss::now().of_files;
         result
     }
 
@@ -404,7 +404,7 @@ impl Balancer {
 
     fn count(&mut self, core: &Core, levels: Levels) -> Result<u64, Errno> {
         // In this order: pages that come in between are counted twice rather than not at all.
-        self.mapped_then = mapped_file_pages();
+        self.mapped_then = Rss::now().of_files;
         let started = Instant::now();
         let (cached, dirty) = core.count_cached()?;
         self.count_took = started.elapsed();
@@ -417,7 +417,7 @@ impl Balancer {
 
     /// At least what is cached: what was counted, and what has come into mappings since.
     fn estimate(&self) -> u64 {
-        let more = mapped_file_pages().saturating_sub(self.mapped_then);
+        let more = Rss::now().of_files.saturating_sub(self.mapped_then);
         self.counted + more + self.read_ahead.pages_since_count()
     }
 
@@ -427,17 +427,6 @@ impl Balancer {
         let micros = room * 1000 / FASTEST_PAGES_PER_MS / 2;
         Duration::from_micros(micros.clamp(500, LONGEST_SLEEP.as_micros() as u64))
     }
-}
-
-/// Pages of files in the mappings of this process, libraries included.
-fn mapped_file_pages() -> u64 {
-    let mut text = [0; 128];
-    let read = std::fs::File::open("/proc/self/statm").and_then(|mut file| file.read(&mut text));
-    // size resident shared ...
-    read.ok()
-        .and_then(|length| core::str::from_utf8(&text[..length]).ok())
-        .and_then(|text| text.split_ascii_whitespace().nth(2)?.parse().ok())
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The thread that keeps what views have in the page table within their share of the RAM budget.
 //!
-//! Faults are answered by the kernel without asking us, so pages are counted from time to time: as often as the distance
-//! to the limit and the speed of faults make it necessary, and no more than a fifth of the thread's time.
+//! Faults are answered by the kernel without asking us, so it is looked up how many pages there are: as often as the distance
+//! to the limit and the speed of faults make it necessary. Most looks are estimates, from what the whole process has; counting
+//! takes no more than a fifth of the thread's time.
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +17,9 @@ use pagekeeper_units::PageNumber;
 use super::Core;
 use super::look::Counts;
 use super::move_out::Stopped;
-use super::trim::Step;
+use super::trim::{Seen, Step, What};
 use crate::engine::lateness::Lateness;
+use crate::engine::rss::Rss;
 use crate::error::EngineError;
 use crate::statistics::Counter;
 
@@ -35,6 +38,8 @@ const IDLE_SLEEP: Duration = Duration::from_millis(500);
 const LONGEST_TRIM: Duration = Duration::from_millis(20);
 /// For how many turns copied pages that could not move are left alone.
 const PAUSE_TURNS: u32 = 20;
+/// For how long estimates do, at least.
+const RECOUNT: Duration = Duration::from_millis(100);
 /// How long a new budget is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -184,15 +189,50 @@ impl Core {
     }
 }
 
+/// What was counted, and what the kernel said of the whole process then: what it says later tells what has come in.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    when: Instant,
+    took: Duration,
+    counts: Counts,
+    rss: Rss,
+}
+
+impl Counted {
+    /// What is there by now, if nothing else in the process has grown or shrunk.
+    fn estimate(&self, rss: Rss) -> Counts {
+        let since = |counted: u64, now: u64, then: u64| (counted + now).saturating_sub(then);
+        Counts {
+            of_file: since(self.counts.of_file, rss.of_files, self.rss.of_files),
+            copied: since(self.counts.copied, rss.anonymous, self.rss.anonymous),
+        }
+    }
+
+    /// Whether an estimate will do. One that asks for trimming is confirmed, if counting has not been a fifth of the time; one that
+    /// does not may be wrong as well: others may have shrunk.
+    fn will_do(&self, is_much: bool) -> bool {
+        let age = self.when.elapsed();
+        match is_much {
+            true => age < self.took * 4,
+            false => age < (self.took * 20).max(RECOUNT),
+        }
+    }
+}
+
 /// The thread's own state.
 #[derive(Debug, Default)]
 struct Watcher {
     /// So many turns more copied pages are not asked to move: they could not.
     pause_copies: u32,
-    /// Where the next trim begins: of pages of files, and of copies.
-    hands: [PageNumber; 2],
-    /// When pages were counted last, and how many were left then.
-    counted: Option<(Instant, u64)>,
+    /// Where the next trim begins.
+    hand: PageNumber,
+    /// Where copies moved out last.
+    copies_hand: PageNumber,
+    /// Units with copies that were not moved since the last count.
+    copied: VecDeque<Seen>,
+    counted: Option<Counted>,
+    /// When the last turn ended, and how many pages were left then.
+    left: Option<(Instant, u64)>,
     /// How fast they came in, lately, a millisecond.
     fastest: u64,
 }
@@ -225,30 +265,26 @@ impl Watcher {
         let balance = &core.balance;
         if core.book().views.is_empty() {
             balance.there.store(0, Ordering::Relaxed);
+            self.counted = None;
             return Ok(IDLE_SLEEP);
         }
         let levels = core.levels();
-        let started = Instant::now();
-        let present = core.book().present()?;
-        let took = started.elapsed();
-        let counts = present.counts;
-        balance.note_count(counts);
+        let counts = self.counts(core, levels)?;
         self.note_speed(counts.sum());
         let mut there = counts.sum();
         let mut left = 0;
-        let with_copies = counts.copied > levels.copies && self.pause_copies == 0;
         if there > levels.high {
             // Counting takes time in proportion to what is there: it is not to be most of the work.
-            let time = LONGEST_TRIM.max(took * 4);
-            let over = there.saturating_sub(levels.low);
-            left = self.trim(core, &present.of_file, false, over, time);
-            if with_copies {
-                let over = counts.copied - levels.copies;
-                left += self.trim(core, &present.copied, true, over, time / 4);
+            let counting = self.counted.map_or(Duration::ZERO, |counted| counted.took);
+            let time = LONGEST_TRIM.max(counting * 4);
+            left = self.trim(core, there.saturating_sub(levels.low), time)?;
+            if counts.copied > levels.copies && self.pause_copies == 0 {
+                left += self.trim_copies(core, counts.copied - levels.copies, time / 4);
             }
             there = there.saturating_sub(left);
+            balance.there.store(there, Ordering::Relaxed);
         }
-        self.counted = Some((Instant::now(), there));
+        self.left = Some((Instant::now(), there));
         self.pause_copies = self.pause_copies.saturating_sub(1);
         if there > levels.high {
             // Not done yet: a moment for others who want the book. Or nothing more can leave.
@@ -262,14 +298,43 @@ impl Watcher {
         Ok(sleep.clamp(SHORTEST_SLEEP, LONGEST_SLEEP))
     }
 
+    /// What is there: estimated, or counted.
+    fn counts(&mut self, core: &Core, levels: Levels) -> Result<Counts, Errno> {
+        // In this order: what comes in between is counted twice rather than not at all.
+        let rss = Rss::now();
+        if let Some(counted) = self.counted {
+            let estimate = counted.estimate(rss);
+            if rss != Rss::default() && counted.will_do(estimate.sum() > levels.high) {
+                core.balance.there.store(estimate.sum(), Ordering::Relaxed);
+                return Ok(estimate);
+            }
+        }
+        let started = Instant::now();
+        let (counts, copied) = core.book().count()?;
+        self.copied = copied;
+        // Not always the same ones first.
+        let first = self
+            .copied
+            .partition_point(|unit| unit.first < self.copies_hand);
+        self.copied.rotate_left(first);
+        self.counted = Some(Counted {
+            when: Instant::now(),
+            took: started.elapsed(),
+            counts,
+            rss,
+        });
+        core.balance.note_count(counts);
+        Ok(counts)
+    }
+
     /// Pages that are to be reckoned with, a millisecond.
     fn speed(&self) -> u64 {
         self.fastest.max(FASTEST_PAGES_PER_MS)
     }
 
-    /// Takes note of how fast pages came in since the last look. Believed at once, forgotten slowly.
+    /// Takes note of how fast pages came in since the last turn. Believed at once, forgotten slowly.
     fn note_speed(&mut self, there: u64) {
-        let Some((when, then)) = self.counted else {
+        let Some((when, then)) = self.left else {
             return;
         };
         let micros = (when.elapsed().as_micros() as u64).max(100);
@@ -277,27 +342,47 @@ impl Watcher {
         self.fastest = speed.max(self.fastest - self.fastest.div_ceil(FORGETTING));
     }
 
-    /// Takes pages out of `units`, from where the last trim ended, once round at most, until so many have left or the time is
-    /// over. Says how many left.
-    fn trim(
-        &mut self,
-        core: &Core,
-        units: &[PageNumber],
-        with_copies: bool,
-        wanted: u64,
-        time: Duration,
-    ) -> u64 {
+    /// Takes pages of files out, from where the last trim ended, once round at most, until so many have left or the time is over.
+    /// Says how many left.
+    fn trim(&mut self, core: &Core, wanted: u64, time: Duration) -> Result<u64, Errno> {
         let deadline = Instant::now() + time;
-        let hand = self.hands[usize::from(with_copies)];
-        let from = units.partition_point(|unit| *unit < hand);
-        let (below, above) = units.split_at(from);
+        let start = self.hand;
+        let (mut at, mut is_round) = (start, false);
         let mut left = 0;
-        for &unit in above.iter().chain(below) {
-            if left >= wanted || Instant::now() > deadline {
-                self.hands[usize::from(with_copies)] = unit;
-                break;
+        loop {
+            let (units, next) = core.book().units_from(at)?;
+            for unit in units {
+                let is_done = left >= wanted || (is_round && unit.first >= start);
+                if is_done || Instant::now() > deadline {
+                    self.hand = unit.first;
+                    return Ok(left);
+                }
+                left += core.trim_step(unit.first, What::OfFile(unit.pages)).left;
             }
-            let step = core.trim_step(unit, with_copies);
+            at = match next {
+                Some(next) => next,
+                None if is_round => return Ok(left),
+                None => {
+                    is_round = true;
+                    PageNumber::default()
+                }
+            };
+            if is_round && at >= start {
+                return Ok(left);
+            }
+        }
+    }
+
+    /// Moves copies out, and pages of files in the same units. Says how many left.
+    fn trim_copies(&mut self, core: &Core, wanted: u64, time: Duration) -> u64 {
+        let deadline = Instant::now() + time;
+        let mut left = 0;
+        while left < wanted && Instant::now() <= deadline {
+            let Some(unit) = self.copied.pop_front() else {
+                break;
+            };
+            self.copies_hand = unit.first;
+            let step = core.trim_step(unit.first, What::All);
             left += step.left;
             if step.stopped.is_some() {
                 // They may find room when views have gone.
@@ -321,5 +406,50 @@ mod tests {
             assert!(levels.low < levels.high && levels.high < ram, "{ram}");
             assert!(levels.limit <= ram * 2 && levels.limit <= ram + SLACK_MAX);
         }
+    }
+
+    fn counted(of_file: u64, copied: u64, took: Duration) -> Counted {
+        Counted {
+            when: Instant::now(),
+            took,
+            counts: Counts { of_file, copied },
+            rss: Rss {
+                of_files: 1000,
+                anonymous: 500,
+            },
+        }
+    }
+
+    #[test]
+    fn what_the_process_gained_since_the_count_has_come_in() {
+        let counted = counted(100, 20, Duration::ZERO);
+        let estimate = |of_files, anonymous| {
+            counted.estimate(Rss {
+                of_files,
+                anonymous,
+            })
+        };
+        for (of_files, anonymous, of_file, copied) in [
+            (1000, 500, 100, 20),
+            (1300, 507, 400, 27),
+            (950, 490, 50, 10),
+            (10, 10, 0, 0),
+        ] {
+            let expected = Counts { of_file, copied };
+            assert_eq!(estimate(of_files, anonymous), expected);
+        }
+    }
+
+    #[test]
+    fn estimates_that_lead_to_trimming_are_confirmed_sooner() {
+        let fresh = counted(1, 1, Duration::from_secs(1));
+        assert!(fresh.will_do(true) && fresh.will_do(false));
+        let ago = |age| Counted {
+            when: Instant::now() - age,
+            ..counted(1, 1, Duration::from_millis(10))
+        };
+        assert!(!ago(Duration::from_millis(60)).will_do(true));
+        assert!(ago(Duration::from_millis(60)).will_do(false));
+        assert!(!ago(Duration::from_millis(250)).will_do(false));
     }
 }

@@ -100,6 +100,12 @@ pub(super) fn advise(range: PageRange, advice: Advice) -> Result<(), Errno> {
     unsafe { map::advise(range, advice) }
 }
 
+/// The same for several ranges; those for which it is refused are passed over. Says how many pages took it.
+pub(super) fn advise_each(ranges: &[PageRange], advice: Advice) -> PageCount {
+    // SAFETY: As for `advise`.
+    unsafe { map::advise_each(ranges, advice) }
+}
+
 /// The bytes of pages that can be read and do not change.
 ///
 /// # Safety

@@ -1,5 +1,7 @@
 //! Looking at pages of views in the process's own page table: which are there, and which were copied.
 
+use core::ops::ControlFlow;
+
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::pagemap::{Categories, Entries, Entry, Query, Scan};
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
@@ -38,36 +40,56 @@ pub(super) fn visit(range: PageRange, mut each: impl FnMut(PageRange, There)) ->
     if range.is_empty() {
         return Ok(());
     }
-    match Scan::open().and_then(|scan| scan_with(&scan, range, &mut each)) {
+    let mut all = |run, there| {
+        each(run, there);
+        ControlFlow::Continue(())
+    };
+    visit_until(range, &mut all).map(|_| ())
+}
+
+/// The same until `each` has had enough; it may get some more. Says where to go on.
+pub(super) fn visit_until(
+    range: PageRange,
+    each: &mut impl FnMut(PageRange, There) -> ControlFlow<()>,
+) -> Result<PageNumber, Errno> {
+    match Scan::open().and_then(|scan| scan_with(&scan, range, each)) {
         // Before 6.7.
-        Err(Errno::NOTTY | Errno::INVAL) => read_entries(range, &mut each),
+        Err(Errno::NOTTY | Errno::INVAL) => read_entries(range, each),
         other => other,
     }
 }
 
+/// The longest run that is found at one go.
+const MOST_AT_ONCE: PageCount = PageCount::new(4096);
+
 fn scan_with(
     scan: &Scan,
     range: PageRange,
-    each: &mut impl FnMut(PageRange, There),
-) -> Result<(), Errno> {
+    each: &mut impl FnMut(PageRange, There) -> ControlFlow<()>,
+) -> Result<PageNumber, Errno> {
     let query = Query::new()
         .any_of(Categories::PRESENT | Categories::SWAPPED)
-        .report(Categories::FILE);
-    scan.walk(range, query, |run, categories| {
+        .report(Categories::FILE)
+        .at_most(MOST_AT_ONCE);
+    scan.walk_until(range, query, |run, categories| {
         let there = if categories.contains(Categories::FILE) {
             There::OfFile
         } else {
             There::Copied
         };
-        each(run, there);
+        each(run, there)
     })
 }
 
-fn read_entries(range: PageRange, each: &mut impl FnMut(PageRange, There)) -> Result<(), Errno> {
+fn read_entries(
+    range: PageRange,
+    each: &mut impl FnMut(PageRange, There) -> ControlFlow<()>,
+) -> Result<PageNumber, Errno> {
     let entries = Entries::open()?;
     let mut words = [Entry::default(); 256];
     let mut rest = range;
-    while !rest.is_empty() {
+    let mut flow = ControlFlow::Continue(());
+    while !rest.is_empty() && flow.is_continue() {
         let count = entries.read(rest, &mut words)?;
         for (page, word) in rest.pages().zip(&words[..count]) {
             if word.is_present() || word.is_swapped() {
@@ -76,13 +98,15 @@ fn read_entries(range: PageRange, each: &mut impl FnMut(PageRange, There)) -> Re
                 } else {
                     There::Copied
                 };
-                each(PageRange::new(page, PageCount::ONE), there);
+                if each(PageRange::new(page, PageCount::ONE), there).is_break() {
+                    flow = ControlFlow::Break(());
+                }
             }
         }
         let next = rest.start().plus(PageCount::new(count as u64));
         rest = PageRange::between(next, range.end());
     }
-    Ok(())
+    Ok(rest.start())
 }
 
 /// The runs of `range` that were copied, upwards, joined.

@@ -6,6 +6,8 @@
 //! Private mappings need care: there, leaving the page table drops a copy for good. So the pages are first protected from
 //! writing. (Asking the kernel to reclaim, `MADV_PAGEOUT`, spares that, but it leaves files of others, and most else.)
 
+use core::ops::ControlFlow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pagekeeper_sys::Errno;
@@ -23,6 +25,8 @@ use super::move_out::Stopped;
 
 /// Pages that are looked at in one step: 2 MiB.
 const UNIT: u64 = 512;
+/// Pages that are found before some of them are taken out: 32 MiB.
+const AT_ONCE: u64 = 8192;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,31 +39,35 @@ pub(super) struct Step {
     pub(super) stopped: Option<Stopped>,
 }
 
-/// What is there, and in which units.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Present {
-    pub(super) counts: Counts,
-    /// First pages of units of one view that hold pages of files, upwards.
-    pub(super) of_file: Vec<PageNumber>,
-    /// And copies.
-    pub(super) copied: Vec<PageNumber>,
+/// What a look saw in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The first of the pages.
+    pub(super) first: PageNumber,
+    /// How many there are.
+    pub(super) pages: u64,
 }
 
-impl Present {
-    fn add(&mut self, run: PageRange, there: There) {
-        self.counts.add(run, there);
-        let units = match there {
-            There::OfFile => &mut self.of_file,
-            There::Copied => &mut self.copied,
-        };
-        let mut at = run.start();
-        while at < run.end() {
-            let end = unit_end(at);
-            if units.last().is_none_or(|last| unit_end(*last) < end) {
-                units.push(at);
-            }
-            at = end;
+/// What is to be taken out of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Pages of files. A look saw so many.
+    OfFile(u64),
+    /// Copies as well.
+    All,
+}
+
+/// Adds a run above all others to the units in which it lies.
+fn note_units(units: &mut Vec<Seen>, run: PageRange) {
+    let mut at = run.start();
+    while at < run.end() {
+        let end = unit_end(at);
+        let pages = PageRange::between(at, end.min(run.end())).count().get();
+        match units.last_mut() {
+            Some(last) if unit_end(last.first) == end => last.pages += pages,
+            _ => units.push(Seen { first: at, pages }),
         }
+        at = end;
     }
 }
 
@@ -69,12 +77,12 @@ fn unit_end(page: PageNumber) -> PageNumber {
 }
 
 impl Core {
-    /// Takes the unit out that holds `page`; copies too, if wanted.
-    pub(super) fn trim_step(&self, page: PageNumber, with_copies: bool) -> Step {
+    /// Takes the unit out that holds `page`.
+    pub(super) fn trim_step(&self, page: PageNumber, what: What) -> Step {
         let (step, outgoing) = {
             let mut book = self.book();
             match book.unit_of(page) {
-                Some(unit) => book.take_out(unit, with_copies),
+                Some(unit) => book.take_out(unit, what),
                 None => Default::default(),
             }
         };
@@ -111,7 +119,7 @@ impl Core {
                 break;
             };
             let unit = PageRange::between(at, end).intersection(inside);
-            let (step, taken) = book.take_out(unit, true);
+            let (step, taken) = book.take_out(unit, What::All);
             drop(book);
             self.balance.note_step(step);
             outgoing.extend(taken);
@@ -126,9 +134,9 @@ impl Core {
 
 impl Book {
     /// Takes the pages of `unit`, which lies in one view, out of the page table.
-    fn take_out(&mut self, unit: PageRange, with_copies: bool) -> (Step, Option<Outgoing>) {
+    fn take_out(&mut self, unit: PageRange, what: What) -> (Step, Option<Outgoing>) {
         let mut step = Step::default();
-        if with_copies {
+        if what == What::All {
             let (moved, stopped) = self.move_out(unit);
             step = Step {
                 left: moved,
@@ -141,10 +149,15 @@ impl Book {
             return (step, None);
         };
         for (run, mode) in view.modes.inside(unit) {
+            // Looking again is half the work: what was seen is believed where it was one run.
+            let seen = match what {
+                What::OfFile(pages) if run == unit => Some(pages),
+                _ => None,
+            };
             step.left += match mode {
                 _ if mode.is_locked => 0,
-                _ if mode.is_private => take_private(run, mode),
-                _ => take_shared(run),
+                _ if mode.is_private => take_private(run, mode, seen),
+                _ => take_shared(run, seen),
             };
         }
         if step.left == 0 {
@@ -167,20 +180,52 @@ impl Book {
         Some(PageRange::between(start, unit_end(page)).intersection(view.range))
     }
 
-    /// What is there of all views.
-    pub(super) fn present(&self) -> Result<Present, Errno> {
-        let mut present = Present::default();
+    /// How much of all views is there, and where copies are.
+    pub(super) fn count(&self) -> Result<(Counts, VecDeque<Seen>), Errno> {
+        let (mut counts, mut copied) = (Counts::default(), Vec::new());
         for view in self.views.values() {
-            look::visit(view.range, |run, there| present.add(run, there))?;
+            look::visit(view.range, |run, there| {
+                counts.add(run, there);
+                if there == There::Copied {
+                    note_units(&mut copied, run);
+                }
+            })?;
         }
-        Ok(present)
+        Ok((counts, copied.into()))
+    }
+
+    /// Units from `from` on that hold pages of files, as far as one look goes, and where to go on: nothing more behind the last
+    /// view.
+    pub(super) fn units_from(
+        &self,
+        from: PageNumber,
+    ) -> Result<(Vec<Seen>, Option<PageNumber>), Errno> {
+        let (mut units, mut found) = (Vec::new(), 0);
+        let first = self.at(from).map_or(from, |view| view.range.start());
+        for view in self.views.range(first..).map(|(_, view)| view) {
+            let rest = PageRange::between(view.range.start().max(from), view.range.end());
+            let stopped = look::visit_until(rest, &mut |run, there| {
+                if there == There::OfFile {
+                    note_units(&mut units, run);
+                }
+                found += run.count().get();
+                match found < AT_ONCE {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?;
+            if found >= AT_ONCE {
+                return Ok((units, Some(stopped)));
+            }
+        }
+        Ok((units, None))
     }
 }
 
 /// Takes shared pages out of the page table; they stay in the page cache. Says how many were there.
-fn take_shared(run: PageRange) -> u64 {
-    let mut there = 0;
-    if look::visit(run, |part, _| there += part.count().get()).is_err() || there == 0 {
+fn take_shared(run: PageRange, seen: Option<u64>) -> u64 {
+    let there = seen.unwrap_or_else(|| pages_of_file(run));
+    if there == 0 {
         return 0;
     }
     // Refused where somebody has locked pages by `mlock`: they stay.
@@ -192,8 +237,8 @@ fn take_shared(run: PageRange) -> u64 {
 
 /// Takes what was not copied out of a private mapping, with writers kept off. They fault, find nothing wrong, and try again.
 /// Says how many pages left. Copies that moved out are shared mappings of their slots, and go along.
-fn take_private(run: PageRange, mode: Mode) -> u64 {
-    if !is_any_of_file(run) {
+fn take_private(run: PageRange, mode: Mode, seen: Option<u64>) -> u64 {
+    if seen.unwrap_or_else(|| pages_of_file(run)) == 0 {
         return 0;
     }
     let access = mode.access();
@@ -209,11 +254,7 @@ fn take_private(run: PageRange, mode: Mode) -> u64 {
     });
     let mut left = 0;
     if looked.is_ok() {
-        for part in clean {
-            if kernel::advise(part, Advice::Discard).is_ok() {
-                left += part.count().get();
-            }
-        }
+        left = kernel::advise_each(&clean, Advice::Discard).get();
     }
     if is_written {
         let _ = kernel::protect(run, access);
@@ -221,9 +262,9 @@ fn take_private(run: PageRange, mode: Mode) -> u64 {
     left
 }
 
-/// Whether there is anything to be taken. What cannot be looked at is taken for absent: then nothing is done.
-fn is_any_of_file(run: PageRange) -> bool {
+/// How much there is to be taken. What cannot be looked at is taken for absent: then nothing is done.
+fn pages_of_file(run: PageRange) -> u64 {
     let mut counts = Counts::default();
     let _ = look::visit(run, |part, there| counts.add(part, there));
-    counts.of_file > 0
+    counts.of_file
 }
