@@ -10,6 +10,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use pagekeeper::{ByteCount, EngineKind, EngineStatistics, Protection, Residence, Section, Space};
+use pagekeeper_sys::file;
 use section_support::{PAGE, byte, in_file};
 use support::{next, seed};
 
@@ -74,6 +75,43 @@ fn a_file_larger_than_the_budget_is_read_through_one_view_and_leaves_again() {
         figures.resident <= figures.budget
     });
     assert_eq!(figures(&space).pages_out, 0, "clean pages are not written");
+}
+
+/// The page cache drops its large pages as a whole or not at all, and they lie at multiples of their size in the *file*.
+#[test]
+fn what_leaves_a_view_leaves_the_page_cache_too() {
+    let file = large_file(96);
+    let system = file::file_system_of(&file).expect("statfs");
+    if system.kind == file::FileSystemKind::Ram {
+        return println!("skipped, because the folder for temporary files is in RAM");
+    }
+    if file::cache_state(&file, 0, 0).is_err() {
+        return println!("skipped, because this kernel does not count cached pages");
+    }
+    file.sync_all().expect("written");
+    let space = small_space(8);
+    let section = Section::from_file(&space, &file).build().unwrap();
+    for protection in [Protection::READ_ONLY, Protection::READ_WRITE] {
+        let section = match protection {
+            Protection::READ_ONLY => &section,
+            _ => &Section::from_file(&space, &file)
+                .protection(protection)
+                .build()
+                .unwrap(),
+        };
+        let (skipped, view) = (1 << 16, section.view().offset(1 << 16));
+        let view = view.protection(protection).build().unwrap();
+        for page in 0..95 * 256 {
+            let wanted = expected(page + skipped / PAGE);
+            assert_eq!(byte(&view, page * PAGE), wanted, "page {page}");
+        }
+        // Half of it is generous: 8 MiB, what reading ahead brought, and what came back while it left.
+        wait_until("what was read leaves the page cache", || {
+            let state = file::cache_state(&file, 0, 0).expect("counted");
+            state.cached_pages < 48 * 256
+        });
+        assert!(figures(&space).clean_drops > 0);
+    }
 }
 
 #[test]

@@ -208,12 +208,12 @@ impl Counted {
         }
     }
 
-    /// Whether an estimate will do. One that asks for trimming is confirmed, if counting has not been a fifth of the time; one that
+    /// Whether an estimate will do. One that asks for trimming is confirmed, if counting has not been a twelfth of the time; one that
     /// does not may be wrong as well: others may have shrunk.
     fn will_do(&self, is_much: bool) -> bool {
         let age = self.when.elapsed();
         match is_much {
-            true => age < self.took * 4,
+            true => age < self.took * 12,
             false => age < (self.took * 20).max(RECOUNT),
         }
     }
@@ -277,7 +277,8 @@ impl Watcher {
             // Counting takes time in proportion to what is there: it is not to be most of the work.
             let counting = self.counted.map_or(Duration::ZERO, |counted| counted.took);
             let time = LONGEST_TRIM.max(counting * 4);
-            left = self.trim(core, there.saturating_sub(levels.low), time)?;
+            let in_a_hurry = there > levels.limit;
+            left = self.trim(core, there.saturating_sub(levels.low), time, in_a_hurry)?;
             if counts.copied > levels.copies && self.pause_copies == 0 {
                 left += self.trim_copies(core, counts.copied - levels.copies, time / 4);
             }
@@ -344,7 +345,13 @@ impl Watcher {
 
     /// Takes pages of files out, from where the last trim ended, once round at most, until so many have left or the time is over.
     /// Says how many left.
-    fn trim(&mut self, core: &Core, wanted: u64, time: Duration) -> Result<u64, Errno> {
+    fn trim(
+        &mut self,
+        core: &Core,
+        wanted: u64,
+        time: Duration,
+        in_a_hurry: bool,
+    ) -> Result<u64, Errno> {
         let deadline = Instant::now() + time;
         let start = self.hand;
         let (mut at, mut is_round) = (start, false);
@@ -357,7 +364,8 @@ impl Watcher {
                     self.hand = unit.first;
                     return Ok(left);
                 }
-                left += core.trim_step(unit.first, What::OfFile(unit.pages)).left;
+                let what = What::OfFile(unit.pages);
+                left += core.trim_step(unit.first, what, in_a_hurry).left;
             }
             at = match next {
                 Some(next) => next,
@@ -382,7 +390,7 @@ impl Watcher {
                 break;
             };
             self.copies_hand = unit.first;
-            let step = core.trim_step(unit.first, What::All);
+            let step = core.trim_step(unit.first, What::All, true);
             left += step.left;
             if step.stopped.is_some() {
                 // They may find room when views have gone.
@@ -448,8 +456,8 @@ mod tests {
             when: Instant::now() - age,
             ..counted(1, 1, Duration::from_millis(10))
         };
-        assert!(!ago(Duration::from_millis(60)).will_do(true));
-        assert!(ago(Duration::from_millis(60)).will_do(false));
+        assert!(!ago(Duration::from_millis(130)).will_do(true));
+        assert!(ago(Duration::from_millis(130)).will_do(false));
         assert!(!ago(Duration::from_millis(250)).will_do(false));
     }
 }

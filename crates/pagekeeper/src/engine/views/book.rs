@@ -15,6 +15,9 @@ use super::slots::{SlotRun, Slots};
 use super::source::Source;
 use crate::error::EngineError;
 
+/// Pages that leave together at most: 2 MiB.
+const UNIT: u64 = 512;
+
 /// One view.
 #[derive(Debug)]
 pub(super) struct View {
@@ -214,6 +217,26 @@ impl View {
         self.offset + page.since(self.range.start()).bytes().get()
     }
 
+    /// The pages that show the bytes of the file from `start` to `end`, if there are any.
+    pub(super) fn showing(&self, start: u64, end: u64) -> Option<PageRange> {
+        let page = |bytes: u64| {
+            let after = bytes.saturating_sub(self.offset) / PAGE_SIZE as u64;
+            let page = self.range.start().plus(PageCount::new(after));
+            page.min(self.range.end())
+        };
+        let part = PageRange::between(page(start), page(end));
+        (!part.is_empty()).then_some(part)
+    }
+
+    /// The pages around `page` that leave together: 2 MiB of the file, beginning at a multiple of that *there*. The page cache
+    /// drops its large pages, which lie like that, as a whole or not at all.
+    pub(super) fn unit_around(&self, page: PageNumber) -> PageRange {
+        let inside = self.offset_of(page) / PAGE_SIZE as u64 % UNIT;
+        let before = inside.min(page.since(self.range.start()).get());
+        let end = page.plus(PageCount::new(UNIT - inside));
+        PageRange::between(PageNumber::new(page.get() - before), end).intersection(self.range)
+    }
+
     /// Maps pages anew, shared or private, with nothing copied.
     fn remap(&mut self, run: PageRange, mode: Mode) -> Result<(), EngineError> {
         map_part(&self.source, run, self.offset_of(run.start()), mode)?;
@@ -256,5 +279,71 @@ impl View {
             look::join(&mut joined, run);
         }
         Ok(joined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagekeeper_sys::descriptor::apart::ApartDescriptor;
+    use pagekeeper_sys::file;
+
+    use super::super::source::Returned;
+    use super::*;
+
+    fn range(from: u64, to: u64) -> PageRange {
+        PageRange::between(PageNumber::new(from), PageNumber::new(to))
+    }
+
+    /// Pages `from` to `to` show a file from its page `first` on.
+    fn view(from: u64, to: u64, first: u64) -> View {
+        let file = file::create_in_memory("book").unwrap();
+        let file = ApartDescriptor::adopt(file).unwrap();
+        let range = range(from, to);
+        let mode = Mode {
+            protection: Some(pagekeeper_model::Protection::READ_ONLY),
+            is_private: false,
+            is_locked: false,
+        };
+        View {
+            range,
+            source: Arc::new(Source::of_file(file, Returned::default()).unwrap()),
+            offset: first * PAGE_SIZE as u64,
+            modes: Modes::uniform(range, mode),
+            promised: PageCount::ZERO,
+            moved: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn units_begin_where_the_file_says() {
+        let around = |view: &View, page| view.unit_around(PageNumber::new(page));
+        let aligned = view(1024, 4096, 0);
+        assert_eq!(around(&aligned, 1024), range(1024, 1536));
+        assert_eq!(around(&aligned, 1535), range(1024, 1536));
+        assert_eq!(around(&aligned, 1536), range(1536, 2048));
+        assert_eq!(around(&aligned, 4095), range(3584, 4096));
+        // The view begins 16 pages past such a place in the file, and lies anywhere.
+        let shifted = view(1040, 3000, 528);
+        assert_eq!(around(&shifted, 1040), range(1040, 1536));
+        assert_eq!(around(&shifted, 1536), range(1536, 2048));
+        let other = view(1000, 1600, 16);
+        assert_eq!(around(&other, 1000), range(1000, 1496));
+        assert_eq!(around(&other, 1495), range(1000, 1496));
+        assert_eq!(around(&other, 1496), range(1496, 1600));
+    }
+
+    #[test]
+    fn a_part_of_the_file_is_found_in_a_view() {
+        let bytes = |page: u64| page * PAGE_SIZE as u64;
+        let view = view(1000, 1100, 50);
+        for (start, end, shown) in [
+            (0, 50, None),
+            (0, 51, Some(range(1000, 1001))),
+            (60, 70, Some(range(1010, 1020))),
+            (140, 900, Some(range(1090, 1100))),
+            (150, 900, None),
+        ] {
+            assert_eq!(view.showing(bytes(start), bytes(end)), shown);
+        }
     }
 }

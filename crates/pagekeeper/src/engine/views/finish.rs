@@ -1,8 +1,11 @@
 //! The last station: pages that have left the page table are written, and dropped from the page cache where they have not come
 //! back. A thread of its own waits for the disk, so that the one that watches the page table never does.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use pagekeeper_sys::Errno;
 use pagekeeper_sys::file::{self, WriteOut};
@@ -18,11 +21,27 @@ use super::source::Backing;
 const ON_THE_WAY: usize = 8;
 /// Pages that came back leave holes; beyond so many runs all of it is dropped in one call, which skips them.
 const RUNS_MAX: usize = 24;
+/// Dropping pages that nobody holds takes some 30 µs. If it takes this long, somebody does,
+const SLOW_DROP: Duration = Duration::from_millis(1);
+/// and so many are left to the other thread.
+const SLOW_DROPS_PASSED: u32 = 64;
+
+/// What is to be done about the pages of the file itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FilePart {
+    /// They may have been changed through the view: to be written, and dropped.
+    Written,
+    /// To be dropped. What others changed stays until it is written.
+    Clean,
+    /// Nothing: the page cache would not let go of them.
+    Held,
+}
 
 /// Pages that have left the page table and not yet memory.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) source: Arc<Backing>,
+    pub(super) file: FilePart,
     pub(super) range: PageRange,
     /// Where in the file the range begins.
     pub(super) offset: u64,
@@ -35,11 +54,43 @@ pub(super) struct Outgoing {
 pub(super) struct Finisher {
     waiting: Mutex<VecDeque<Outgoing>>,
     wake: Event,
+    /// So many more are not dropped at once: the last one took long.
+    slow_drops: AtomicU32,
 }
 
 impl Finisher {
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Outgoing>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what is clean at once, which needs no disk, and hands the rest over. In a hurry all of it.
+    pub(super) fn take_over(&self, mut outgoing: Outgoing, in_a_hurry: bool) {
+        if outgoing.file == FilePart::Clean && !in_a_hurry && !self.is_dropping_slow() {
+            let started = Instant::now();
+            if outgoing.source.failure().is_none() {
+                forget(
+                    &outgoing.source,
+                    outgoing.offset,
+                    outgoing.range.bytes().get(),
+                );
+            }
+            if started.elapsed() > SLOW_DROP {
+                self.slow_drops.store(SLOW_DROPS_PASSED, Ordering::Relaxed);
+            }
+            outgoing.file = FilePart::Held;
+        }
+        if outgoing.file != FilePart::Held || outgoing.slots.is_some() {
+            self.push(outgoing);
+        }
+    }
+
+    /// Whether dropping had better be left to the other thread: pages that other processes map make the kernel wait for every
+    /// processor.
+    fn is_dropping_slow(&self) -> bool {
+        let less = |now: u32| Some(now.saturating_sub(1));
+        self.slow_drops
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok_and(|before| before > 0)
     }
 
     /// Hands pages over. Those that came back and left again before anybody wrote them wait once: a slow disk makes the queue
@@ -51,7 +102,13 @@ impl Finisher {
             .find(|other| other.is_same_part(&outgoing))
         {
             // It knows of all slots in use there now.
-            Some(same) => *same = outgoing,
+            Some(same) => {
+                let is_written = same.file == FilePart::Written;
+                *same = outgoing;
+                if is_written {
+                    same.file = FilePart::Written;
+                }
+            }
             None => waiting.push_back(outgoing),
         }
         drop(waiting);
@@ -97,7 +154,9 @@ impl Outgoing {
 
     /// Starts writing. What goes wrong is heard of at the end.
     pub(super) fn start(&self) {
-        start_one(&self.source, self.offset, self.range.bytes().get());
+        if self.file == FilePart::Written {
+            start_one(&self.source, self.offset, self.range.bytes().get());
+        }
         for (file, run) in self.slot_runs() {
             start_one(file, run.offset(), run.bytes());
         }
@@ -109,8 +168,11 @@ impl Outgoing {
     /// Something could not be written: then nothing of that file is dropped, now or later.
     pub(super) fn finish(&self) -> Result<(), Errno> {
         let length = self.range.bytes().get();
-        let mut result = wait_for(&self.source, self.offset, length);
-        if result.is_ok() {
+        let mut result = match self.file {
+            FilePart::Written => wait_for(&self.source, self.offset, length),
+            _ => self.source.failure().map_or(Ok(()), Err),
+        };
+        if result.is_ok() && self.file != FilePart::Held {
             for run in absent(self.range) {
                 let skipped = run.start().since(self.range.start()).bytes().get();
                 forget(&self.source, self.offset + skipped, run.bytes().get());
@@ -168,6 +230,7 @@ mod tests {
     fn outgoing(source: &Arc<Backing>) -> Outgoing {
         Outgoing {
             source: Arc::clone(source),
+            file: FilePart::Written,
             range: PageRange::new(PageNumber::new(16), PageCount::new(4)),
             offset: 0,
             slots: None,

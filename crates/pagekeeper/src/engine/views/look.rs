@@ -40,44 +40,54 @@ pub(super) fn visit(range: PageRange, mut each: impl FnMut(PageRange, There)) ->
     if range.is_empty() {
         return Ok(());
     }
-    let mut all = |run, there| {
-        each(run, there);
-        ControlFlow::Continue(())
-    };
-    visit_until(range, &mut all).map(|_| ())
+    match Scan::open().and_then(|scan| scan_with(&scan, range, &mut each)) {
+        // Before 6.7.
+        Err(Errno::NOTTY | Errno::INVAL) => {
+            let mut all = |run, there| {
+                each(run, there);
+                ControlFlow::Continue(())
+            };
+            read_entries(range, &mut all).map(|_| ())
+        }
+        other => other,
+    }
 }
 
-/// The same until `each` has had enough; it may get some more. Says where to go on.
-pub(super) fn visit_until(
+/// Pages in memory, and those that the kernel has in its swap.
+fn present() -> Query {
+    Query::new().any_of(Categories::PRESENT | Categories::SWAPPED)
+}
+
+/// Hands runs of pages that are there, whatever they are made of, to `each`, until it has had enough; it may get some more. Says
+/// where to go on.
+pub(super) fn visit_present(
     range: PageRange,
-    each: &mut impl FnMut(PageRange, There) -> ControlFlow<()>,
+    mut each: impl FnMut(PageRange) -> ControlFlow<()>,
 ) -> Result<PageNumber, Errno> {
-    match Scan::open().and_then(|scan| scan_with(&scan, range, each)) {
-        // Before 6.7.
-        Err(Errno::NOTTY | Errno::INVAL) => read_entries(range, each),
+    let query = present().at_most(MOST_AT_ONCE);
+    let walked = Scan::open().and_then(|scan| scan.walk_until(range, query, |run, _| each(run)));
+    match walked {
+        Err(Errno::NOTTY | Errno::INVAL) => read_entries(range, &mut |run, _| each(run)),
         other => other,
     }
 }
 
 /// The longest run that is found at one go.
-const MOST_AT_ONCE: PageCount = PageCount::new(4096);
+const MOST_AT_ONCE: PageCount = PageCount::new(2048);
 
 fn scan_with(
     scan: &Scan,
     range: PageRange,
-    each: &mut impl FnMut(PageRange, There) -> ControlFlow<()>,
-) -> Result<PageNumber, Errno> {
-    let query = Query::new()
-        .any_of(Categories::PRESENT | Categories::SWAPPED)
-        .report(Categories::FILE)
-        .at_most(MOST_AT_ONCE);
-    scan.walk_until(range, query, |run, categories| {
+    each: &mut impl FnMut(PageRange, There),
+) -> Result<(), Errno> {
+    let query = present().report(Categories::FILE);
+    scan.walk(range, query, |run, categories| {
         let there = if categories.contains(Categories::FILE) {
             There::OfFile
         } else {
             There::Copied
         };
-        each(run, there)
+        each(run, there);
     })
 }
 

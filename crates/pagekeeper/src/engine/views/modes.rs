@@ -18,6 +18,11 @@ pub(super) struct Mode {
 }
 
 impl Mode {
+    /// Whether what is written to the pages goes to the file.
+    pub(super) fn writes_to_file(self) -> bool {
+        !self.is_private && self.wants_shared_writes()
+    }
+
     /// What the processor may do.
     pub(super) fn access(self) -> Access {
         let Some(protection) = self.protection.filter(|it| !it.is_guard()) else {

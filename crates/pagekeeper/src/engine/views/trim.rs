@@ -16,17 +16,15 @@ use pagekeeper_sys::map::{Access, Advice};
 use pagekeeper_units::{PageNumber, PageRange};
 
 use super::Core;
-use super::book::Book;
-use super::finish::Outgoing;
+use super::book::{Book, View};
+use super::finish::{FilePart, Outgoing};
 use super::kernel;
 use super::look::{self, Counts, There};
 use super::modes::Mode;
 use super::move_out::Stopped;
 
-/// Pages that are looked at in one step: 2 MiB.
-const UNIT: u64 = 512;
-/// Pages that are found before some of them are taken out: 32 MiB.
-const AT_ONCE: u64 = 8192;
+/// Pages that are found before some of them are taken out: 8 MiB.
+const AT_ONCE: u64 = 2048;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +42,8 @@ pub(super) struct Step {
 pub(super) struct Seen {
     /// The first of the pages.
     pub(super) first: PageNumber,
+    /// Where the unit ends.
+    end: PageNumber,
     /// How many there are.
     pub(super) pages: u64,
 }
@@ -57,37 +57,36 @@ pub(super) enum What {
     All,
 }
 
-/// Adds a run above all others to the units in which it lies.
-fn note_units(units: &mut Vec<Seen>, run: PageRange) {
+/// Adds a run of `view`, above all others, to the units in which it lies.
+fn note_units(units: &mut Vec<Seen>, view: &View, run: PageRange) {
     let mut at = run.start();
     while at < run.end() {
-        let end = unit_end(at);
+        let end = view.unit_around(at).end();
         let pages = PageRange::between(at, end.min(run.end())).count().get();
         match units.last_mut() {
-            Some(last) if unit_end(last.first) == end => last.pages += pages,
-            _ => units.push(Seen { first: at, pages }),
+            Some(last) if last.end == end => last.pages += pages,
+            _ => units.push(Seen {
+                first: at,
+                end,
+                pages,
+            }),
         }
         at = end;
     }
 }
 
-/// Units end where the address is a multiple of one, so that huge pages are not cut.
-fn unit_end(page: PageNumber) -> PageNumber {
-    PageNumber::new((page.get() / UNIT + 1) * UNIT)
-}
-
 impl Core {
-    /// Takes the unit out that holds `page`.
-    pub(super) fn trim_step(&self, page: PageNumber, what: What) -> Step {
+    /// Takes the unit out that holds `page`. In a hurry, what can be left to the other thread is.
+    pub(super) fn trim_step(&self, page: PageNumber, what: What, in_a_hurry: bool) -> Step {
         let (step, outgoing) = {
             let mut book = self.book();
-            match book.unit_of(page) {
+            match book.at(page).map(|view| view.unit_around(page)) {
                 Some(unit) => book.take_out(unit, what),
                 None => Default::default(),
             }
         };
         if let Some(outgoing) = outgoing {
-            self.finisher.push(outgoing);
+            self.finisher.take_over(outgoing, in_a_hurry);
         }
         self.balance.note_step(step);
         step
@@ -113,17 +112,17 @@ impl Core {
         let mut at = range.start();
         let mut outgoing = Vec::new();
         while at < range.end() {
-            let end = unit_end(at).min(range.end());
             let mut book = self.book();
-            let Some(inside) = book.at(at).map(|view| view.range) else {
+            let Some(unit) = book.at(at).map(|view| view.unit_around(at)) else {
                 break;
             };
-            let unit = PageRange::between(at, end).intersection(inside);
+            let end = unit.end().min(range.end());
+            let unit = PageRange::between(at, end);
             let (step, taken) = book.take_out(unit, What::All);
             drop(book);
             self.balance.note_step(step);
             outgoing.extend(taken);
-            at = end.min(inside.end());
+            at = end;
         }
         outgoing.iter().for_each(Outgoing::start);
         for one in &outgoing {
@@ -164,8 +163,17 @@ impl Book {
             return (step, None);
         }
         let slots_file = self.slots.file().ok().filter(|_| !slots.is_empty());
+        let modes = view.modes.inside(unit);
+        let file = if modes.iter().any(|(_, mode)| mode.writes_to_file()) {
+            FilePart::Written
+        } else if self.is_shown_elsewhere(view, unit) {
+            FilePart::Held
+        } else {
+            FilePart::Clean
+        };
         let outgoing = Outgoing {
             source: Arc::clone(view.source.backing()),
+            file,
             range: unit,
             offset: view.offset_of(unit.start()),
             slots: slots_file.map(|file| (Arc::clone(file), slots)),
@@ -173,11 +181,16 @@ impl Book {
         (step, Some(outgoing))
     }
 
-    /// The unit that holds `page`, within its view.
-    fn unit_of(&self, page: PageNumber) -> Option<PageRange> {
-        let view = self.at(page)?;
-        let start = PageNumber::new(page.get() / UNIT * UNIT);
-        Some(PageRange::between(start, unit_end(page)).intersection(view.range))
+    /// Whether another view of this process has some of the same part of the file in its page table: the page cache keeps it then, and
+    /// trying to drop it is expensive. Whichever of them goes last drops it.
+    fn is_shown_elsewhere(&self, view: &View, unit: PageRange) -> bool {
+        let start = view.offset_of(unit.start());
+        let end = start + unit.bytes().get();
+        let others = self.views.values().filter(|other| {
+            other.range != view.range && other.source.identity() == view.source.identity()
+        });
+        let mut same_parts = others.filter_map(|other| other.showing(start, end));
+        same_parts.any(|part| pages_of_file(part) > 0)
     }
 
     /// How much of all views is there, and where copies are.
@@ -187,14 +200,14 @@ impl Book {
             look::visit(view.range, |run, there| {
                 counts.add(run, there);
                 if there == There::Copied {
-                    note_units(&mut copied, run);
+                    note_units(&mut copied, view, run);
                 }
             })?;
         }
         Ok((counts, copied.into()))
     }
 
-    /// Units from `from` on that hold pages of files, as far as one look goes, and where to go on: nothing more behind the last
+    /// Units from `from` on that hold pages, as far as one look goes, and where to go on: nothing more behind the last
     /// view.
     pub(super) fn units_from(
         &self,
@@ -204,10 +217,8 @@ impl Book {
         let first = self.at(from).map_or(from, |view| view.range.start());
         for view in self.views.range(first..).map(|(_, view)| view) {
             let rest = PageRange::between(view.range.start().max(from), view.range.end());
-            let stopped = look::visit_until(rest, &mut |run, there| {
-                if there == There::OfFile {
-                    note_units(&mut units, run);
-                }
+            let stopped = look::visit_present(rest, |run| {
+                note_units(&mut units, view, run);
                 found += run.count().get();
                 match found < AT_ONCE {
                     true => ControlFlow::Continue(()),
