@@ -24,6 +24,7 @@ fn map_over(
         engine: VIEWS,
         reserved: false,
         replace: true,
+        file_page: 0,
     })?;
     assert_eq!(plan.lender(), Some(ENGINE));
     assert_eq!(plan.placement(), Placement::InArena);

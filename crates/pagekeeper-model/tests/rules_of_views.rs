@@ -29,6 +29,7 @@ fn request(kind: AllocationKind, protection: Protection, pages: u64) -> MapReque
         engine: ENGINE,
         reserved: false,
         replace: false,
+        file_page: 0,
     }
 }
 
@@ -293,5 +294,42 @@ fn a_reserved_section_is_committed_through_one_view_and_followed_in_the_others()
         space.commit_account().charged(),
         PageCount::new(2),
         "the section keeps what was committed in it"
+    );
+}
+
+#[test]
+fn a_large_view_lies_like_its_file() {
+    const GRANULE: u64 = 16;
+    let mut space = space(100_000);
+    let mut place = |pages, file_page| {
+        let plan = space.plan_map(&MapRequest {
+            file_page,
+            ..request(AllocationKind::FileView, Protection::READ_ONLY, pages)
+        });
+        space.apply_map(plan.unwrap())
+    };
+    assert_eq!(place(16, 0).start(), ARENA, "the lowest place");
+    for (pages, file_page) in [(512, 0), (600, 0), (5000, 32), (512, 1600), (2048, 512 * 7)] {
+        let view = place(pages, file_page);
+        assert_eq!(view.count().get(), pages);
+        assert_eq!(view.start().get() % 512, file_page % 512, "{pages}");
+    }
+    // What was skipped is used by smaller ones.
+    let second = PageNumber::new(ARENA.get() + GRANULE);
+    assert_eq!(place(16, 0).start(), second);
+    // At granules only, whatever the file's page is.
+    assert_eq!(place(512, 5).start().get() % GRANULE, 0);
+}
+
+#[test]
+fn a_large_view_needs_room_to_lie_like_its_file() {
+    let mut space = AddressSpace::new(PageCount::new(100_000));
+    let arena = PageRange::new(ARENA, PageCount::new(608));
+    space.add_arena(arena, ENGINE).unwrap();
+    let large = request(AllocationKind::FileView, Protection::READ_ONLY, 512);
+    let pages = PageCount::new(512 + 496);
+    assert_eq!(
+        space.plan_map(&large).unwrap_err(),
+        Refusal::NoHole { pages }
     );
 }

@@ -6,7 +6,8 @@
 //! Source: windows-memory-behaviour.md 6.2, 7, 13.2, 13.3, 14.
 
 use pagekeeper_units::{
-    HIGHEST_ADDRESS, PAGE_SIZE, PAGES_PER_GRANULE, PageCount, PageNumber, PageRange,
+    HIGHEST_ADDRESS, PAGE_SIZE, PAGES_PER_GRANULE, PAGES_PER_HUGE_PAGE, PageCount, PageNumber,
+    PageRange,
 };
 
 use super::reserve::{rounded_at, size_anywhere};
@@ -39,6 +40,9 @@ pub struct MapRequest {
     pub reserved: bool,
     /// It takes the place of the placeholder at `at`, exactly its pages (`MEM_REPLACE_PLACEHOLDER`).
     pub replace: bool,
+    /// Which page of the file its first page shows. Where the model chooses, a view of 2 MiB or more lies like its file, to multiples
+    /// of 2 MiB: large pages of the page cache are then mapped as such.
+    pub file_page: u64,
 }
 
 /// A view that the rules allow.
@@ -108,6 +112,12 @@ impl FollowPlan {
     }
 }
 
+/// How far above `start`, in granules, a place begins that lies like the page of the file, as near as granules allow.
+fn like_the_file(start: PageNumber, file_page: u64) -> PageCount {
+    let distance = file_page.wrapping_sub(start.get()) % PAGES_PER_HUGE_PAGE;
+    PageCount::new(distance / PAGES_PER_GRANULE * PAGES_PER_GRANULE)
+}
+
 impl AddressSpace {
     /// Plans a view.
     ///
@@ -125,11 +135,21 @@ impl AddressSpace {
             }
             None => {
                 let pages = size_anywhere(request.size)?;
+                // What may have to be skipped.
+                let slack = match pages.get() >= PAGES_PER_HUGE_PAGE {
+                    true => PageCount::new(PAGES_PER_HUGE_PAGE - PAGES_PER_GRANULE),
+                    false => PageCount::ZERO,
+                };
+                let with_slack = pages + slack;
                 let start = self
                     .arenas
-                    .find_place(request.engine, pages, false)
-                    .ok_or(Refusal::NoHole { pages })?;
-                (PageRange::new(start, pages), Placement::InArena)
+                    .find_place(request.engine, with_slack, false)
+                    .ok_or(Refusal::NoHole { pages: with_slack })?;
+                let skipped = like_the_file(start, request.file_page).min(slack);
+                (
+                    PageRange::new(start.plus(skipped), pages),
+                    Placement::InArena,
+                )
             }
             Some(address) => {
                 if !address.is_multiple_of(GRANULE) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use pagekeeper_model::{
     AllocationKind, EngineTag, MapRequest, Placement, Protection, Refusal, RegionInfo, RegionState,
 };
-use pagekeeper_units::{PageCount, PageNumber, PageRange};
+use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use super::{Core, Request, SPACES, Shared, Space};
 use crate::engine::EngineKind;
@@ -124,6 +124,7 @@ impl Shared {
             engine: tag,
             reserved: header.is_some_and(|header| header.facts().is_reserved),
             replace: wanted.replace,
+            file_page: (wanted.source.data_offset() + wanted.offset) / PAGE_SIZE as u64,
         };
         let mut core = self.enter(request)?;
         let mut planned = core.model.plan_map(&model_request);
