@@ -333,3 +333,54 @@ fn a_large_view_needs_room_to_lie_like_its_file() {
         Refusal::NoHole { pages }
     );
 }
+
+#[test]
+fn pages_that_are_committed_as_write_copy_are_charged_once() {
+    let mut space = space(12);
+    let at = map(
+        &mut space,
+        AllocationKind::MemoryView,
+        Protection::READ_WRITE,
+    );
+    let charged = |space: &AddressSpace| space.totals().committed.get();
+    let commit = |space: &mut AddressSpace, first: u64, pages: u64, protection| {
+        let plan = space.plan_commit(at + first * 4096, pages * 4096, protection)?;
+        space.apply_commit(plan);
+        Ok::<_, Refusal>(())
+    };
+    assert_eq!(charged(&space), 0, "a view costs nothing");
+    commit(&mut space, 0, 3, Protection::WRITE_COPY).unwrap();
+    assert_eq!(charged(&space), 3);
+    commit(&mut space, 0, 4, Protection::WRITE_COPY).unwrap();
+    assert_eq!(charged(&space), 4, "one more");
+    // Back and forth: what may have been copied stays charged, and never more than the view has.
+    commit(&mut space, 0, 8, Protection::READ_WRITE).unwrap();
+    commit(&mut space, 0, 8, Protection::WRITE_COPY).unwrap();
+    assert_eq!(charged(&space), 8);
+    let plan = space.plan_unmap(at, false).unwrap();
+    space.apply_release(plan);
+    assert_eq!(charged(&space), 0);
+}
+
+#[test]
+fn write_copy_pages_need_room_under_the_limit() {
+    let mut space = space(2);
+    let at = map(
+        &mut space,
+        AllocationKind::MemoryView,
+        Protection::READ_WRITE,
+    );
+    let refused = space.plan_commit(at, 3 * 4096, Protection::WRITE_COPY);
+    assert_eq!(
+        refused.unwrap_err(),
+        Refusal::CommitmentLimit {
+            wanted: PageCount::new(3),
+            available: PageCount::new(2)
+        }
+    );
+    assert!(
+        space
+            .plan_commit(at, 2 * 4096, Protection::WRITE_COPY)
+            .is_ok()
+    );
+}

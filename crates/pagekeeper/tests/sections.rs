@@ -12,7 +12,7 @@ mod section_support;
 use std::fs::File;
 
 use pagekeeper::{
-    ByteCount, EngineError, Error, Protection, Refusal, RegionState, RegionType, Section,
+    ByteCount, EngineError, Error, Protection, Refusal, RegionState, RegionType, Section, View,
 };
 use section_support::{GRANULE, PAGE, byte, cause, charged, file, in_file, refusal, space};
 
@@ -129,6 +129,72 @@ fn memory_without_a_file_is_shared_charged_and_gone_with_its_last_user() {
     assert_eq!(byte(&two, 3), b'x');
     drop(two);
     assert_eq!(charged(&space), 0);
+}
+
+/// Runs of copies, short and long, are regions of their own, in whatever steps they are looked for.
+#[test]
+fn a_walk_through_a_view_meets_every_run_of_copies_once() {
+    const PAGES: u64 = 1000;
+    let space = space();
+    let file = file(PAGES * PAGE);
+    let section = Section::from_file(&space, &file)
+        .protection(Protection::WRITE_COPY)
+        .build()
+        .unwrap();
+    let view = section.view().build().unwrap();
+    for page in [3].into_iter().chain(100..300).chain([700, 999]) {
+        view.write_at(page * PAGE, &[0xEE]).unwrap();
+    }
+    let mut regions = Vec::new();
+    let mut at = 0;
+    while at < PAGES {
+        let region = view.query(at * PAGE).unwrap();
+        let is_copied = region.state == RegionState::Committed(Protection::READ_WRITE);
+        regions.push((at, region.range.count().get(), is_copied));
+        at += region.range.count().get();
+    }
+    let expected = [
+        (0, 3, false),
+        (3, 1, true),
+        (4, 96, false),
+        (100, 200, true),
+        (300, 400, false),
+        (700, 1, true),
+        (701, 298, false),
+        (999, 1, true),
+    ];
+    assert_eq!(regions, expected);
+    // From the middle of a run on.
+    let region = view.query(205 * PAGE).unwrap();
+    assert_eq!(region.range.count().get(), 95);
+}
+
+/// Two views that commit by turns, and a third that only looks.
+#[test]
+fn commits_in_a_reserved_section_are_followed_whoever_makes_them() {
+    let space = space();
+    let section = Section::anonymous(&space, ByteCount::mib(64))
+        .reserved()
+        .build()
+        .unwrap();
+    let views = [0; 3].map(|_| section.view().build().unwrap());
+    let is_committed = |view: &View, page: u64| {
+        let region = view.query(page * PAGE).unwrap();
+        matches!(region.state, RegionState::Committed(_))
+    };
+    for step in 0..200 {
+        let (page, by) = (step * 37 % 1009, (step % 2) as usize);
+        assert!(!is_committed(&views[2], page), "page {page}");
+        views[by]
+            .commit(page * PAGE, PAGE, Protection::READ_WRITE)
+            .unwrap();
+        views[by].write_at(page * PAGE, &[step as u8]).unwrap();
+        for view in &views {
+            assert!(is_committed(view, page), "page {page}");
+            assert_eq!(byte(view, page * PAGE), step as u8);
+        }
+    }
+    assert_eq!(charged(&space), 200);
 }
 
 #[test]

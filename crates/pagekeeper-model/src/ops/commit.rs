@@ -4,6 +4,7 @@
 
 use pagekeeper_units::{PageCount, PageNumber, PageRange};
 
+use super::protect::charge_for_copies;
 use crate::space::{Found, touched_above_lowest};
 use crate::{AddressSpace, AllocationKind, Change, ChangeList, PageState, Protection, Refusal};
 
@@ -15,6 +16,7 @@ pub struct CommitPlan {
     after: PageState,
     changes: ChangeList,
     charge: PageCount,
+    copies: PageCount,
 }
 
 impl CommitPlan {
@@ -29,7 +31,7 @@ impl CommitPlan {
         &self.changes
     }
 
-    /// The commit charge: newly committed pages only.
+    /// The commit charge of newly committed pages. Pages of a view that become write-copy are charged besides, to the view.
     pub const fn charge(&self) -> PageCount {
         self.charge
     }
@@ -76,13 +78,15 @@ impl AddressSpace {
                 true
             });
         let charge = PageCount::new(charge);
-        self.account.check(charge)?;
+        let copies = charge_for_copies(allocation, &changes);
+        self.account.check(charge + copies)?;
         Ok(CommitPlan {
             found,
             range,
             after,
             changes,
             charge,
+            copies,
         })
     }
 
@@ -97,6 +101,7 @@ impl AddressSpace {
             range,
             after,
             charge,
+            copies,
             ..
         } = plan;
         let allocation = self.begin(found);
@@ -109,5 +114,8 @@ impl AddressSpace {
             self.committed += charge.get();
         }
         self.account.charge_unchecked(charge);
+        if !copies.is_zero() {
+            self.charge_view(found, copies);
+        }
     }
 }

@@ -111,7 +111,7 @@ impl AddressSpace {
 
 /// Pages that become write-copy and were not. They stay charged until the view goes, since a copy that was made stays; so
 /// a view is never charged for more pages than it has.
-fn charge_for_copies(allocation: &Allocation, changes: &ChangeList) -> PageCount {
+pub(super) fn charge_for_copies(allocation: &Allocation, changes: &ChangeList) -> PageCount {
     if !allocation.kind.is_view() {
         return PageCount::ZERO;
     }

@@ -238,14 +238,23 @@ impl Core {
             return;
         };
         let engine = Arc::clone(engine);
-        for run in engine.committed_in_section(range) {
+        let Some(committed) = engine.committed_in_section(range) else {
+            return;
+        };
+        for run in committed.runs {
             let Ok(plan) = self.model.plan_follow(run) else {
                 return;
             };
-            if !plan.changes().is_empty() && engine.follow(plan.changes()).is_ok() {
-                self.model.apply_follow(plan);
+            if plan.changes().is_empty() {
+                continue;
             }
+            if engine.follow(plan.changes()).is_err() {
+                // The next call tries again.
+                return;
+            }
+            self.model.apply_follow(plan);
         }
+        engine.has_followed(range.start(), committed.commits);
     }
 
     /// What was just committed in a view belongs to its section.
@@ -276,9 +285,9 @@ impl Core {
             return;
         };
         let start = region.range.start();
-        match engine.copied(region.range).first() {
+        match engine.first_copied(region.range) {
             Some(copied) if copied.start() == start => {
-                region.range = *copied;
+                region.range = copied;
                 region.state = RegionState::Committed(protection.once_copied());
             }
             Some(copied) => region.range = PageRange::between(start, copied.start()),

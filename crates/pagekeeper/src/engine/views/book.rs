@@ -1,5 +1,6 @@
 //! Every view of an engine, and the changes to one.
 
+use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct View {
     pub(super) promised: PageCount,
     /// Copied pages that moved out: page → slot, mapped there.
     pub(super) moved: BTreeMap<PageNumber, u64>,
+    /// Until which commit of others the view of a reserved section shows what they committed.
+    pub(super) followed: Option<u64>,
 }
 
 /// The views of an engine, by first page, and the slots of their copied pages.
@@ -86,6 +89,7 @@ impl Book {
             modes: Modes::uniform(range, mode),
             promised,
             moved: BTreeMap::new(),
+            followed: None,
         };
         self.views.insert(range.start(), view);
         Ok(())
@@ -143,6 +147,10 @@ impl Book {
                     // Towards what was there already; a refusal leaves a page less accessible than it may be.
                     let _ = self.change_one(&back);
                 }
+                // What was committed in the section stays so, and is to be followed.
+                if let Some(view) = self.at_mut(change.range.start()) {
+                    view.followed = None;
+                }
                 return Err(error);
             }
         }
@@ -156,7 +164,13 @@ impl Book {
         let view = view.1;
         if !change.before.is_committed() && change.after.is_committed() {
             let pages = view.pages_of_source(change.range);
+            let before = view.commits();
             view.source.commit(pages).map_err(no_room)?;
+            // What this view commits it shows. Others that committed meanwhile counted as well.
+            let after = view.commits();
+            if view.followed == before && after == before.map(|before| before + 1) {
+                view.followed = after;
+            }
         }
         for (run, mode) in view.modes.inside(change.range) {
             let next = mode.under(change.after.protection());
@@ -280,6 +294,33 @@ impl View {
         }
         Ok(joined)
     }
+
+    /// How often somebody has committed pages of its section, where that is done page by page.
+    pub(super) fn commits(&self) -> Option<u64> {
+        let commits = self.source.header()?.commits()?;
+        Some(commits.load(Ordering::Acquire))
+    }
+
+    /// The first such run. Looks no further than twice as far as that ends: a walk through all regions is not to look at all
+    /// pages for each.
+    pub(super) fn first_copied(&self, range: PageRange) -> Option<PageRange> {
+        const FIRST_LOOK: PageCount = PageCount::new(64);
+        let mut from = range.start();
+        let mut length = FIRST_LOOK;
+        while from < range.end() {
+            let window = PageRange::new(from, length).intersection(range);
+            from = match self.copied(window).ok()?.first() {
+                None => window.end(),
+                Some(run) if run.end() < window.end() || window.end() == range.end() => {
+                    return Some(*run);
+                }
+                // It may go on.
+                Some(run) => run.start(),
+            };
+            length += length;
+        }
+        None
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +352,7 @@ mod tests {
             modes: Modes::uniform(range, mode),
             promised: PageCount::ZERO,
             moved: BTreeMap::new(),
+            followed: None,
         }
     }
 

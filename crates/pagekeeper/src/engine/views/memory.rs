@@ -1,7 +1,7 @@
 //! Memory without a file: a nameless file of ours, with a header that all its processes share.
 //!
 //! ```text
-//! 0          fixed part and the section's name
+//! 0          fixed part (at byte 32 a counter of commits, in reserved sections) and the section's name
 //! 4096       one bit a page, set when committed (reserved sections only)
 //! a multiple of 64 KiB    the section's first byte
 //! ```
@@ -24,6 +24,8 @@ use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 const MAGIC: u64 = u64::from_le_bytes(*b"PKsect\x00\x01");
 /// Bytes of the fixed part; the name follows.
 const FIXED: usize = 40;
+/// Where the counter of commits lies.
+const COMMITS: usize = 32;
 /// The longest name in bytes.
 pub(crate) const LONGEST_NAME: usize = 1040;
 /// Views begin at such offsets.
@@ -101,8 +103,8 @@ impl MemoryFacts {
 #[derive(Debug)]
 pub(crate) struct Header {
     facts: MemoryFacts,
-    /// One bit a page of a reserved section.
-    bitmap: Option<Mapping>,
+    /// Of a reserved section: the first page, and one bit a page of the section.
+    shared: Option<Mapping>,
 }
 
 impl Header {
@@ -134,15 +136,14 @@ impl Header {
     }
 
     fn map(file: BorrowedFd<'_>, facts: MemoryFacts) -> Result<Self, Errno> {
-        let bitmap = match facts.bitmap_bytes() {
+        let shared = match facts.bitmap_bytes() {
             0 => None,
             bytes => {
-                let pages = PageCount::holding(bytes);
-                let offset = PAGE_SIZE as u64;
-                Some(map::map_file(pages, file, offset, Access::READ_WRITE)?)
+                let pages = PageCount::ONE + PageCount::holding(bytes);
+                Some(map::map_file(pages, file, 0, Access::READ_WRITE)?)
             }
         };
-        Ok(Self { facts, bitmap })
+        Ok(Self { facts, shared })
     }
 
     /// What the section is.
@@ -156,12 +157,22 @@ impl Header {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        let Some(bitmap) = &self.bitmap else {
+        let Some(shared) = &self.shared else {
             return &[];
         };
         let count = self.facts.bitmap_bytes() as usize / 8;
-        // SAFETY: Mapped for as long as `self`; other processes change it, as atomics may be.
-        unsafe { core::slice::from_raw_parts(bitmap.base().cast::<AtomicU64>(), count) }
+        // SAFETY: Mapped behind the first page for as long as `self`; other processes change it, as atomics may be.
+        unsafe {
+            let bitmap = shared.base().add(PAGE_SIZE).cast::<AtomicU64>();
+            core::slice::from_raw_parts(bitmap, count)
+        }
+    }
+
+    /// How often somebody has committed pages, in any process; `None` where all are committed from the start.
+    pub(super) fn commits(&self) -> Option<&AtomicU64> {
+        let shared = self.shared.as_ref()?;
+        // SAFETY: Inside the first page, mapped for as long as `self`, a multiple of eight; shared by atomics only.
+        Some(unsafe { &*shared.base().add(COMMITS).cast::<AtomicU64>() })
     }
 
     /// Whether a page, counted from the section's first, is committed.
@@ -215,11 +226,16 @@ impl Header {
         )?;
         let offset = self.data_offset() + pages.start().get() * PAGE_SIZE as u64;
         allocate(file, offset, pages.bytes().get())?;
+        let mut is_new = false;
         for page in pages.pages() {
-            let page = page.get();
-            if let Some(word) = self.words().get(page as usize / 64) {
-                word.fetch_or(1 << (page % 64), Ordering::AcqRel);
+            let (word, bit) = (page.get() / 64, 1 << (page.get() % 64));
+            if let Some(word) = self.words().get(word as usize) {
+                is_new |= word.fetch_or(bit, Ordering::AcqRel) & bit == 0;
             }
+        }
+        // After the bits: whoever sees the new count sees them.
+        if let Some(commits) = self.commits().filter(|_| is_new) {
+            commits.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())
     }
@@ -286,6 +302,14 @@ mod tests {
             assert_eq!(header.committed(range(65, 68)), [range(65, 68)]);
             assert!(header.is_committed(69) && !header.is_committed(70));
         }
+        let count = || one.commits().unwrap().load(Ordering::Acquire);
+        assert_eq!(count(), 2);
+        other.commit(range(61, 64), file.as_fd()).unwrap();
+        assert_eq!(count(), 2, "nothing new");
+        other.commit(range(61, 71), file.as_fd()).unwrap();
+        assert_eq!(count(), 3);
+        let reopened = Header::open(file.as_fd()).unwrap().unwrap();
+        assert_eq!(reopened.facts(), &facts(true));
         let whole =
             Header::create(file::create_in_memory("all").unwrap().as_fd(), facts(false)).unwrap();
         assert_eq!(whole.committed(range(3, 200)), [range(3, 200)]);

@@ -68,6 +68,15 @@ impl Core {
     }
 }
 
+/// What is committed in a section.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// As pages of a view, runs upwards.
+    pub(crate) runs: Vec<PageRange>,
+    /// How often somebody has committed until then.
+    pub(crate) commits: u64,
+}
+
 /// The engine. See the module text.
 #[derive(Debug)]
 pub(crate) struct ViewEngine {
@@ -177,21 +186,40 @@ impl ViewEngine {
             .unwrap_or_default()
     }
 
-    /// The pages of `range` that somebody has committed in the section, as runs. All, unless it is a reserved one.
-    pub(crate) fn committed_in_section(&self, range: PageRange) -> Vec<PageRange> {
+    /// The pages of `range` that somebody has committed in the section, as runs. `None`: all, if it is no reserved
+    /// one; else nothing since the view followed last ([`has_followed`](Self::has_followed)).
+    pub(crate) fn committed_in_section(&self, range: PageRange) -> Option<Committed> {
         let book = self.core.book();
-        let Some(view) = book.at(range.start()) else {
-            return Vec::new();
-        };
+        let view = book.at(range.start())?;
         let range = range.intersection(view.range);
-        match view.source.header() {
-            Some(header) => header
-                .committed(view.pages_of_source(range))
+        let header = view.source.header()?;
+        // Before the bits: what is committed meanwhile is followed once more.
+        let commits = view.commits()?;
+        if view.followed == Some(commits) {
+            return None;
+        }
+        let runs = header.committed(view.pages_of_source(range));
+        Some(Committed {
+            runs: runs
                 .into_iter()
                 .map(|run| view.pages_of_view(run))
                 .collect(),
-            None => vec![range],
+            commits,
+        })
+    }
+
+    /// The view at `page` shows what was committed in its section until then.
+    pub(crate) fn has_followed(&self, page: PageNumber, commits: u64) {
+        if let Some(view) = self.core.book().at_mut(page) {
+            view.followed = Some(commits);
         }
+    }
+
+    /// The first run of `range` that was copied.
+    pub(crate) fn first_copied(&self, range: PageRange) -> Option<PageRange> {
+        let book = self.core.book();
+        let view = book.at(range.start())?;
+        view.first_copied(range.intersection(view.range))
     }
 
     /// Records that pages were committed by others: they get their access here.
