@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use pagekeeper_sys::map::{self, Access, Advice, Treatment};
 use pagekeeper_units::PageCount;
 
-use crate::engine::inline;
+use crate::engine::{inline, views};
 use crate::error::EngineError;
 use crate::fault_watch;
 use crate::registry;
@@ -62,6 +62,7 @@ pub(crate) fn mark_process() -> Result<(), EngineError> {
 pub(crate) fn become_owner() {
     registry::forget_all();
     inline::pin::forget_all();
+    views::filled::forget_all();
     fault_watch::forget_all();
     let mark = MARK.load(Ordering::Acquire);
     let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;

@@ -13,7 +13,7 @@ use core::ffi::{c_int, c_uint, c_ulong, c_void};
 
 use pagekeeper_sys::descriptor;
 
-use super::reach::{ErrnoKept, fail, reaches};
+use super::reach::{ErrnoKept, fail, reaches_filled};
 use super::scratch::StandIns;
 use super::wrap::{real, rows};
 use crate::fork;
@@ -154,7 +154,7 @@ pub(super) unsafe extern "C-unwind" fn dup3(from: c_int, to: c_int, flags: c_int
 /// Calls with a stand-in for `length` bytes behind an argument that is a pointer for some commands.
 unsafe fn with_pointer(argument: usize, length: usize, call: impl FnOnce(usize) -> c_int) -> c_int {
     let pointer: *mut u8 = core::ptr::with_exposed_provenance_mut(argument);
-    if length == 0 || !reaches(pointer, length) {
+    if length == 0 || !reaches_filled(pointer, length) {
         return call(argument);
     }
     let mut stand_ins = StandIns::new();

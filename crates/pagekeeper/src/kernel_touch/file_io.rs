@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_void};
 
 use libc::off_t;
 
-use super::reach::reaches;
+use super::reach::{reaches, reaches_filled};
 use super::transfer::{ATOMIC_MOST, Behind, appends, behind, read_in, write_out};
 use super::wrap::{real, rows};
 
@@ -29,7 +29,7 @@ pub(super) unsafe extern "C-unwind" fn read(
     count: usize,
 ) -> isize {
     let real = real!(read: (c_int, *mut c_void, usize) -> isize);
-    if !reaches(buffer, count) {
+    if !reaches_filled(buffer, count) {
         // SAFETY: the caller's promises, passed on.
         return unsafe { real(descriptor, buffer, count) };
     }
@@ -82,7 +82,7 @@ macro_rules! pread_like {
             offset: off_t,
         ) -> isize {
             let real = real!($name: (c_int, *mut c_void, usize, off_t) -> isize);
-            if !reaches(buffer, count) {
+            if !reaches_filled(buffer, count) {
                 // SAFETY: the caller's promises, passed on.
                 return unsafe { real(descriptor, buffer, count, offset) };
             }

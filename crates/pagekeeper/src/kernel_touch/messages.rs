@@ -12,7 +12,7 @@ use core::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, mmsghdr, msghdr, timespec};
 
-use super::reach::{ErrnoKept, admit, fail, reaches};
+use super::reach::{ErrnoKept, admit, fail, reaches, reaches_filled, reaches_wanted};
 use super::scratch::{Scratch, StandIns};
 use super::sockets::{later_flags, split_for_send};
 use super::transfer::{ATOMIC_MOST, BOUNCE_BYTES, Behind};
@@ -33,18 +33,18 @@ rows! { "sockets";
 type Send = unsafe extern "C-unwind" fn(c_int, *const msghdr, c_int) -> isize;
 type Receive = unsafe extern "C-unwind" fn(c_int, *mut msghdr, c_int) -> isize;
 
-/// Whether any part of a message reaches paged memory.
-unsafe fn reach(message: *const msghdr) -> bool {
+/// Whether any part of a message reaches paged memory; `want` is what the kernel does with the buffers.
+unsafe fn reach(message: *const msghdr, want: Want) -> bool {
     if message.is_null() || !super::reach::active() {
         return false;
     }
     // SAFETY: the caller of the wrapped function promised a message.
     unsafe {
-        reaches(message, size_of::<msghdr>()) || {
+        reaches_wanted(message, size_of::<msghdr>(), want) || {
             let message = &*message;
-            reaches(message.msg_name, message.msg_namelen as usize)
-                || reaches(message.msg_control, message.msg_controllen)
-                || Vectors::reach(message.msg_iov, message.msg_iovlen)
+            reaches_wanted(message.msg_name, message.msg_namelen as usize, want)
+                || reaches_wanted(message.msg_control, message.msg_controllen, want)
+                || Vectors::reach(message.msg_iov, message.msg_iovlen, want)
         }
     }
 }
@@ -183,7 +183,7 @@ impl Copied {
 unsafe fn send_one(real: Send, socket: c_int, message: *const msghdr, flags: c_int) -> isize {
     // SAFETY: the caller's promises, passed on.
     unsafe {
-        if !reach(message) {
+        if !reach(message, Want::Read) {
             return real(socket, message, flags);
         }
         let Some(kind) = split_for_send(socket, flags) else {
@@ -199,7 +199,7 @@ unsafe fn send_one(real: Send, socket: c_int, message: *const msghdr, flags: c_i
 unsafe fn receive_one(real: Receive, socket: c_int, message: *mut msghdr, flags: c_int) -> isize {
     // SAFETY: the caller's promises, passed on.
     unsafe {
-        if !reach(message) {
+        if !reach(message, Want::Write) {
             return real(socket, message, flags);
         }
         match Copied::new(message, Want::Write) {
@@ -232,14 +232,14 @@ pub(super) unsafe extern "C-unwind" fn recvmsg(
 }
 
 /// Whether any of several messages reaches paged memory.
-unsafe fn any_reaches(messages: *const mmsghdr, count: c_uint) -> bool {
+unsafe fn any_reaches(messages: *const mmsghdr, count: c_uint, want: Want) -> bool {
     if messages.is_null() || !super::reach::active() {
         return false;
     }
     let count = (count as usize).min(libc::UIO_MAXIOV as usize);
     // SAFETY: the caller promised so many messages.
-    reaches(messages, count * size_of::<mmsghdr>())
-        || (0..count).any(|index| unsafe { reach(&raw const (*messages.add(index)).msg_hdr) })
+    reaches_filled(messages, count * size_of::<mmsghdr>())
+        || (0..count).any(|index| unsafe { reach(&raw const (*messages.add(index)).msg_hdr, want) })
 }
 
 #[unsafe(no_mangle)]
@@ -253,7 +253,7 @@ unsafe extern "C-unwind" fn sendmmsg(
     let one = real!(sendmsg: (c_int, *const msghdr, c_int) -> isize);
     // SAFETY: the caller's promises, passed on, message by message.
     unsafe {
-        if !any_reaches(messages, count) {
+        if !any_reaches(messages, count, Want::Read) {
             return real(socket, messages, count, flags);
         }
         for index in 0..count.min(libc::UIO_MAXIOV as c_uint) {
@@ -280,7 +280,7 @@ unsafe extern "C-unwind" fn recvmmsg(
     let one = real!(recvmsg: (c_int, *mut msghdr, c_int) -> isize);
     // SAFETY: the caller's promises, passed on, message by message.
     unsafe {
-        if !any_reaches(messages, count) && !reaches(time, size_of::<timespec>()) {
+        if !any_reaches(messages, count, Want::Write) && !reaches(time, size_of::<timespec>()) {
             return real(socket, messages, count, flags, time);
         }
         let limit = (!time.is_null())

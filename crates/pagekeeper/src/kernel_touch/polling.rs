@@ -9,7 +9,7 @@ use core::ffi::c_int;
 
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
-use super::reach::{ErrnoKept, fail, reaches};
+use super::reach::{ErrnoKept, fail, reaches_filled};
 use super::scratch::StandIns;
 use super::signals::Mask;
 use super::wrap::{real, rows, touch};
@@ -58,7 +58,7 @@ macro_rules! with_mask {
         let mut stand_ins = StandIns::new();
         $(
             let length: usize = $length;
-            let $what = if reaches($what, length) {
+            let $what = if reaches_filled($what, length) {
                 match stand_ins.output($what.cast_mut().cast(), length) {
                     Ok(at) => at as _,
                     Err(number) => return fail(number),

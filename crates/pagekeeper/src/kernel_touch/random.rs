@@ -7,7 +7,7 @@
 
 use core::ffi::{c_uint, c_void};
 
-use super::reach::reaches;
+use super::reach::reaches_filled;
 use super::transfer::{Behind, read_in};
 use super::wrap::{real, rows};
 
@@ -22,7 +22,7 @@ pub(super) unsafe extern "C-unwind" fn getrandom(
     flags: c_uint,
 ) -> isize {
     let real = real!(getrandom: (*mut c_void, usize, c_uint) -> isize);
-    if !reaches(buffer, size) {
+    if !reaches_filled(buffer, size) {
         // SAFETY: the caller's promises, passed on.
         return unsafe { real(buffer, size, flags) };
     }

@@ -6,13 +6,14 @@ use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 use super::real::{Failure, errno, set_errno};
 use crate::engine::inline::pin::{self, PinRefused, Stretch, Want};
+use crate::engine::views::filled;
 use crate::fork;
 use crate::registry::{self, Reading};
 
 /// Whether there is anything that a wrapper would have to do in this process.
 #[inline]
 pub(super) fn active() -> bool {
-    registry::has_inline() && !fork::is_child()
+    (registry::has_inline() || filled::any()) && !fork::is_child()
 }
 
 /// Whether any of `length` bytes at `pointer` may lie in an inline arena.
@@ -32,6 +33,33 @@ fn reaches_arena(pages: PageRange) -> bool {
     !fork::is_child() && Reading::begin().touches_inline(pages)
 }
 
+/// Whether the kernel might be refused when it fills `length` bytes at `pointer`: also where they are copied on write in a
+/// view, whose pages may be on their way out.
+#[inline]
+pub(super) fn reaches_filled<T: ?Sized>(pointer: *const T, length: usize) -> bool {
+    let address = pointer.addr();
+    if address < PAGE_SIZE || length == 0 {
+        return false;
+    }
+    let pages = pages_of(address, length);
+    (registry::may_be_inline(pages) && reaches_arena(pages))
+        || (filled::may_be(pages) && reaches_copies(pages))
+}
+
+#[inline(never)]
+fn reaches_copies(pages: PageRange) -> bool {
+    !fork::is_child()
+        && filled::stretches(pages).any(|stretch| !matches!(stretch, filled::Stretch::Elsewhere(_)))
+}
+
+/// The same as [`reaches`] or [`reaches_filled`], by what the kernel is to do with the bytes.
+pub(super) fn reaches_wanted<T: ?Sized>(pointer: *const T, length: usize, want: Want) -> bool {
+    match want {
+        Want::Write => reaches_filled(pointer, length),
+        Want::Read | Want::Execute => reaches(pointer, length),
+    }
+}
+
 /// The pages of `length` (not 0) bytes at `address`; cut off at the end of the address space.
 pub(super) fn pages_of(address: usize, length: usize) -> PageRange {
     let last = address.saturating_add(length.max(1) - 1);
@@ -48,12 +76,18 @@ pub(super) fn number_of(refused: PinRefused) -> c_int {
     }
 }
 
-/// Brings the inline pages of some bytes in once.
+/// Brings the inline pages of some bytes in once. Those that are copied on write in a view are looked at.
 pub(super) fn admit(pointer: *const u8, length: usize, want: Want) -> Result<(), c_int> {
     if length == 0 {
         return Ok(());
     }
-    pin::admit(pages_of(pointer.addr(), length), want).map_err(number_of)
+    let pages = pages_of(pointer.addr(), length);
+    pin::admit(pages, want).map_err(number_of)?;
+    let is_refused = |stretch| stretch == filled::Stretch::Forbidden;
+    match want == Want::Write && filled::may_be(pages) && filled::stretches(pages).any(is_refused) {
+        true => Err(libc::EFAULT),
+        false => Ok(()),
+    }
 }
 
 /// The first bytes of a buffer, as far as they are of one kind.
@@ -63,6 +97,9 @@ pub(super) enum Piece {
     Foreign(usize),
     /// So many bytes lie inside and allow the access, and `at_once` of them may be pinned for one call.
     Inline { length: usize, at_once: usize },
+    /// So many bytes are copied on write in a view and allow writing, which is what is wanted: the kernel might be refused, an
+    /// instruction waits.
+    Copied(usize),
     /// The first byte may not be touched like that.
     Forbidden,
 }
@@ -77,7 +114,15 @@ pub(super) fn first_piece(pointer: *const u8, length: usize, want: Want) -> Piec
             .saturating_sub(inside_page)
             .min(length)
     };
-    match pin::first_stretch(pages_of(address, length), want) {
+    let pages = pages_of(address, length);
+    match pin::first_stretch(pages, want) {
+        Stretch::Foreign(count) if want == Want::Write => {
+            match filled::first_stretch(PageRange::new(pages.start(), count)) {
+                filled::Stretch::Elsewhere(count) => Piece::Foreign(bytes(count.get())),
+                filled::Stretch::Copied(count) => Piece::Copied(bytes(count.get())),
+                filled::Stretch::Forbidden => Piece::Forbidden,
+            }
+        }
         Stretch::Foreign(count) => Piece::Foreign(bytes(count.get())),
         Stretch::Forbidden => Piece::Forbidden,
         Stretch::Inline { count, at_once } => {

@@ -7,7 +7,7 @@
 
 use core::ffi::c_char;
 
-use super::reach::{ErrnoKept, fail, reaches};
+use super::reach::{ErrnoKept, fail, reaches, reaches_filled};
 use super::scratch::{StandIns, mutable_text};
 use super::wrap::{real, rows};
 
@@ -24,7 +24,7 @@ rows! { "file";
 pub(super) unsafe extern "C-unwind" fn getcwd(buffer: *mut c_char, size: usize) -> *mut c_char {
     let real = real!(getcwd: (*mut c_char, usize) -> *mut c_char);
     let size_used = size.min(PATH_MAX);
-    if buffer.is_null() || !reaches(buffer, size_used) {
+    if buffer.is_null() || !reaches_filled(buffer, size_used) {
         // SAFETY: the caller's promises, passed on.
         return unsafe { real(buffer, size) };
     }
@@ -44,7 +44,7 @@ pub(super) unsafe extern "C-unwind" fn realpath(
     resolved: *mut c_char,
 ) -> *mut c_char {
     let real = real!(realpath: (*const c_char, *mut c_char) -> *mut c_char);
-    let to_caller = !resolved.is_null() && reaches(resolved, PATH_MAX);
+    let to_caller = !resolved.is_null() && reaches_filled(resolved, PATH_MAX);
     if path.is_null() || (!reaches(path, PATH_MAX) && !to_caller) {
         // SAFETY: the caller's promises, passed on.
         return unsafe { real(path, resolved) };
@@ -69,7 +69,7 @@ pub(super) unsafe extern "C-unwind" fn realpath(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mkdtemp(template: *mut c_char) -> *mut c_char {
     let real = real!(mkdtemp: (*mut c_char) -> *mut c_char);
-    if template.is_null() || !reaches(template, PATH_MAX) {
+    if template.is_null() || !reaches_filled(template, PATH_MAX) {
         // SAFETY: the caller's promises, passed on.
         return unsafe { real(template) };
     }

@@ -14,7 +14,7 @@ use core::ffi::{c_int, c_void};
 
 use libc::{sockaddr, socklen_t};
 
-use super::reach::{fail, reaches};
+use super::reach::{fail, reaches, reaches_filled};
 use super::scratch::StandIns;
 use super::transfer::{BOUNCE_BYTES, Behind, behind, read_in, write_out};
 use super::wrap::{real, rows, touch};
@@ -193,7 +193,7 @@ pub(super) unsafe extern "C-unwind" fn recv(
     let real = real!(recv: (c_int, *mut c_void, usize, c_int) -> isize);
     // SAFETY: the caller's promises, passed on, in parts.
     unsafe {
-        if !reaches(buffer, count) {
+        if !reaches_filled(buffer, count) {
             return real(socket, buffer, count, flags);
         }
         receive(socket, buffer.cast(), count, flags, |at, length| {
@@ -216,9 +216,9 @@ pub(super) unsafe extern "C-unwind" fn recvfrom(
     // SAFETY: the caller's promises, passed on, in parts.
     unsafe {
         let room = length_at(length);
-        if !reaches(buffer, count)
-            && !reaches(address, room)
-            && !reaches(length, size_of::<socklen_t>())
+        if !reaches_filled(buffer, count)
+            && !reaches_filled(address, room)
+            && !reaches_filled(length, size_of::<socklen_t>())
         {
             return real(socket, buffer, count, flags, address, length);
         }
@@ -236,7 +236,7 @@ pub(super) unsafe extern "C-unwind" fn recvfrom(
                 Err(number) => return fail(number),
             }
         }
-        let moved = if reaches(buffer, count) {
+        let moved = if reaches_filled(buffer, count) {
             receive(socket, buffer.cast(), count, flags, |at, part| {
                 real(socket, at.cast(), part, flags, to, to_length)
             })

@@ -16,7 +16,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use libc::FILE;
 
-use super::reach::{ErrnoKept, admit, fail, reaches};
+use super::reach::{ErrnoKept, admit, fail, reaches, reaches_filled};
 use super::scratch::{Scratch, copy, string_length};
 use super::transfer::{BOUNCE_BYTES, in_parts};
 use super::wrap::{real, rows};
@@ -110,7 +110,7 @@ macro_rules! fread_like {
         pub(super) unsafe extern "C-unwind" fn $name(buffer: *mut c_void, size: usize, items: usize, stream: *mut FILE) -> usize {
             let real = real!($name: (*mut c_void, usize, usize, *mut FILE) -> usize);
             let count = size.saturating_mul(items);
-            if !reaches(buffer, count) {
+            if !reaches_filled(buffer, count) {
                 // SAFETY: the caller's promises, passed on.
                 return unsafe { real(buffer, size, items, stream) };
             }
@@ -199,7 +199,7 @@ unsafe extern "C-unwind" fn setvbuf(
     size: usize,
 ) -> c_int {
     let real = real!(setvbuf: (*mut FILE, *mut c_char, c_int, usize) -> c_int);
-    let buffer = if reaches(buffer, size) {
+    let buffer = if reaches_filled(buffer, size) {
         core::ptr::null_mut()
     } else {
         buffer

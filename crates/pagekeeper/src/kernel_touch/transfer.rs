@@ -6,6 +6,9 @@
 //! | pipes, stream sockets, terminals | one part through a bounce buffer: a short count | parts through a bounce buffer until one comes short |
 //! | datagrams, packets, the rest | one call through a bounce buffer | the same |
 //!
+//! Pages that are copied on write in a view are never pinned, and only matter where they are filled: always through a
+//! bounce buffer.
+//!
 //! What may wait for somebody else never holds pins: a reader that waits for an hour would keep its pages out
 //! of everybody's reach for an hour. Where the share for pins is used up, files go through a bounce buffer too.
 
@@ -139,7 +142,7 @@ pub(super) unsafe fn read_in(
                     pinned_or_bounced_in(at, at_once, |to, length| call(to, length, done))
                 })
             }
-            Piece::Inline { length, .. } => {
+            Piece::Inline { length, .. } | Piece::Copied(length) => {
                 let part = length.min(BOUNCE_BYTES);
                 // SAFETY: passed on; the part allows writing.
                 (part, unsafe {
@@ -194,7 +197,7 @@ pub(super) unsafe fn write_out(
                     bounced_out(at, part, |from, length| call(from, length, done))
                 })
             }
-            Piece::Inline { length, .. } | Piece::Foreign(length) => {
+            Piece::Inline { length, .. } | Piece::Copied(length) | Piece::Foreign(length) => {
                 let part = length.min(most);
                 // SAFETY: passed on; the part allows reading.
                 (part, unsafe {
@@ -321,7 +324,7 @@ pub(super) unsafe fn message_in(
 ) -> isize {
     let allowed = match first_piece(buffer, count, Want::Write) {
         Piece::Forbidden => return fail(libc::EFAULT),
-        Piece::Foreign(length) | Piece::Inline { length, .. } => length,
+        Piece::Foreign(length) | Piece::Copied(length) | Piece::Inline { length, .. } => length,
     };
     if let Err(number) = super::reach::admit(buffer, 1, Want::Write) {
         return fail(number);

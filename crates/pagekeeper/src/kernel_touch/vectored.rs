@@ -14,7 +14,7 @@ use core::ffi::{c_int, c_ulong};
 use libc::{iovec, off_t};
 
 use super::file_io::unsplit;
-use super::reach::{ErrnoKept, admit, fail, reaches};
+use super::reach::{ErrnoKept, admit, fail, reaches, reaches_wanted};
 use super::scratch::{Scratch, copy};
 use super::transfer::{ATOMIC_MOST, BOUNCE_BYTES, Behind, behind, in_parts};
 use super::wrap::{real, rows};
@@ -46,11 +46,11 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// Whether the array or a buffer reaches paged memory.
+    /// Whether the array or a buffer reaches paged memory; `want` is what the kernel does with the buffers.
     ///
     /// # Safety
     /// The caller's promises to `readv`.
-    pub(super) unsafe fn reach(vectors: *const iovec, count: usize) -> bool {
+    pub(super) unsafe fn reach(vectors: *const iovec, count: usize, want: Want) -> bool {
         if count == 0 || count > VECTORS_MOST || vectors.is_null() || !super::reach::active() {
             return false;
         }
@@ -58,7 +58,7 @@ impl Vectors {
         reaches(vectors, count * size_of::<iovec>())
             || (0..count).any(|index| unsafe {
                 let vector = &*vectors.add(index);
-                reaches(vector.iov_base, vector.iov_len)
+                reaches_wanted(vector.iov_base, vector.iov_len, want)
             })
     }
 
@@ -233,7 +233,7 @@ macro_rules! vectored {
             let vector_count = usize::try_from(count).unwrap_or(0);
             // SAFETY: the caller's promises, passed on.
             unsafe {
-                if !Vectors::reach(vectors, vector_count) {
+                if !Vectors::reach(vectors, vector_count, vectored!(@want $how)) {
                     return real(descriptor, vectors, count, $($extra),*);
                 }
                 vectored!(@$how descriptor vectors vector_count |at, length, $value| {
@@ -243,6 +243,8 @@ macro_rules! vectored {
             }
         }
     )* };
+    (@want reading) => { Want::Write };
+    (@want writing) => { Want::Read };
     (@reading $descriptor:ident $vectors:ident $count:ident $call:expr) => {
         read_vectors(behind($descriptor), $vectors, $count, $call)
     };
@@ -276,7 +278,9 @@ unsafe extern "C-unwind" fn vmsplice(
     let real = real!(vmsplice: (c_int, *const iovec, usize, u32) -> isize);
     // SAFETY: the caller's promises, passed on.
     unsafe {
-        if !Vectors::reach(vectors, count) {
+        let into = super::reach::active() && reads_from_pipe(descriptor);
+        let want = if into { Want::Write } else { Want::Read };
+        if !Vectors::reach(vectors, count, want) {
             return real(descriptor, vectors, count, flags);
         }
         let vectors = match Vectors::new(vectors, count) {
@@ -285,8 +289,6 @@ unsafe extern "C-unwind" fn vmsplice(
         };
         // A pipe holds a MiB as a rule; a short count is legal.
         let part = vectors.total().min(BOUNCE_BYTES);
-        let into = reads_from_pipe(descriptor);
-        let want = if into { Want::Write } else { Want::Read };
         let bounce = match vectors
             .admit(0, part, want)
             .and_then(|()| Scratch::new(part))
@@ -330,7 +332,7 @@ macro_rules! other_process {
             // SAFETY: the caller's promises, passed on.
             unsafe {
                 let remote_bytes = (remote_count as usize).saturating_mul(size_of::<iovec>());
-                if !Vectors::reach(local, local_count as usize) && !reaches(remote, remote_bytes) {
+                if !Vectors::reach(local, local_count as usize, Want::$want) && !reaches(remote, remote_bytes) {
                     return real(process, local, local_count, remote, remote_count, flags);
                 }
                 let lists = Vectors::new(local, (local_count as usize).min(VECTORS_MOST))

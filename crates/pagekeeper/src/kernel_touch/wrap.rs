@@ -105,13 +105,15 @@ macro_rules! reaches_argument {
         $crate::kernel_touch::reach::reaches($pointer, libc::PATH_MAX as usize)
     };
     ($how:ident $pointer:ident) => {
-        $crate::kernel_touch::reach::reaches(
-            $pointer,
-            $crate::kernel_touch::wrap::size_behind($pointer),
+        $crate::kernel_touch::wrap::reaches_argument!(
+            $how $pointer [$crate::kernel_touch::wrap::size_behind($pointer)]
         )
     };
-    ($how:ident $pointer:ident [$length:expr]) => {
+    (read $pointer:ident [$length:expr]) => {
         $crate::kernel_touch::reach::reaches($pointer, $length)
+    };
+    (fill $pointer:ident [$length:expr]) => {
+        $crate::kernel_touch::reach::reaches_filled($pointer, $length)
     };
 }
 
@@ -139,7 +141,7 @@ macro_rules! stand_in {
     }};
     ($all:ident, fill $pointer:ident [$length:expr]) => {{
         let length: usize = $length;
-        if $crate::kernel_touch::reach::reaches($pointer, length) {
+        if $crate::kernel_touch::reach::reaches_filled($pointer, length) {
             $all.output($pointer.cast::<u8>(), length).map(|at| at as _)
         } else {
             Ok($pointer)

@@ -28,6 +28,7 @@ use pagekeeper_sys::{descriptor, map};
 use super::fork_contents::{Contents, committed_regions};
 use super::{Core, CoreGuard, SPACES, Shared, allocate};
 use crate::engine::EngineKind;
+use crate::engine::views::filled;
 use crate::heap;
 use crate::registry::{self, Registered};
 
@@ -87,6 +88,7 @@ fn hold_spaces() {
     let locks: Vec<Box<dyn Kept>> = vec![
         Box::new(spaces),
         Box::new(registry::hold()),
+        Box::new(filled::hold()),
         Box::new(descriptor::hold_across_fork()),
     ];
     let held = Held {

@@ -9,6 +9,7 @@ use pagekeeper_sys::Errno;
 use pagekeeper_sys::map::Access;
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
+use super::filled;
 use super::kernel::{self, named};
 use super::look;
 use super::modes::{Mode, Modes};
@@ -77,6 +78,9 @@ impl Book {
             PageCount::ZERO
         };
         self.slots.promise(promised)?;
+        if mode.is_private {
+            filled::note(range);
+        }
         if let Err(error) = map_part(&source, range, offset, mode) {
             let _ = kernel::clear(range);
             self.slots.release(promised);
@@ -180,6 +184,7 @@ impl Book {
                     .min(view.range.count().saturating_sub(view.promised));
                 self.slots.promise(promise)?;
                 view.promised += promise;
+                filled::note(run);
                 view.remap(run, next)?;
             } else if next.is_private && next.wants_shared_writes() {
                 view.share_again(run, next)?;

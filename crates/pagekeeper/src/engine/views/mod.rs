@@ -14,10 +14,12 @@
 //! | [`slots`] | where copied pages go |
 //! | [`look`] | what is there, from the page table |
 //! | [`balance`], [`trim`], [`move_out`], [`finish`] | keeping what is there within the budget |
+//! | [`filled`] | what system calls must not fill by themselves meanwhile |
 //! | [`kernel`] | the calls |
 
 mod balance;
 mod book;
+pub(crate) mod filled;
 mod finish;
 mod kernel;
 mod look;
@@ -28,6 +30,7 @@ mod slots;
 mod source;
 mod trim;
 
+use core::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +51,7 @@ use self::slots::Slots;
 use super::thread::Threads;
 use super::{Change, Engine, EngineBudget, EngineKind, Residence};
 use crate::error::EngineError;
+use crate::inside::Inside;
 use crate::statistics::{EngineStatistics, Exactness};
 
 pub(crate) use memory::{Header, LONGEST_NAME, MemoryFacts};
@@ -62,9 +66,34 @@ struct Core {
     threads: Threads,
 }
 
+/// The book, and that the thread which has it is inside: [`filled`] must not ask for it again.
+struct HeldBook<'core> {
+    // Given back first.
+    book: MutexGuard<'core, Book>,
+    _inside: Inside,
+}
+
+impl Deref for HeldBook<'_> {
+    type Target = Book;
+
+    fn deref(&self) -> &Book {
+        &self.book
+    }
+}
+
+impl DerefMut for HeldBook<'_> {
+    fn deref_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+}
+
 impl Core {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> HeldBook<'_> {
+        let inside = Inside::enter();
+        HeldBook {
+            book: self.book.lock().unwrap_or_else(PoisonError::into_inner),
+            _inside: inside,
+        }
     }
 }
 
@@ -133,13 +162,15 @@ impl ViewEngine {
     /// An engine without views. Copied pages go to `place`; without one they stay in RAM.
     pub(crate) fn new(ram: PageCount, place: Option<PathBuf>, allow_ram_disk: bool) -> Self {
         let slots = Slots::new(place, allow_ram_disk);
+        let core = Arc::new(Core {
+            book: Mutex::new(Book::new(slots, ram.get())),
+            balance: Balance::default(),
+            finisher: Finisher::default(),
+            threads: Threads::default(),
+        });
+        filled::enter(&core);
         Self {
-            core: Arc::new(Core {
-                book: Mutex::new(Book::new(slots, ram.get())),
-                balance: Balance::default(),
-                finisher: Finisher::default(),
-                threads: Threads::default(),
-            }),
+            core,
             faults_before: perf::process_faults().unwrap_or_default(),
         }
     }

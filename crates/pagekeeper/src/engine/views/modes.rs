@@ -87,6 +87,13 @@ impl Modes {
             .collect()
     }
 
+    /// The first run inside `range`, clipped to it. Allocates nothing.
+    pub(super) fn first(&self, range: PageRange) -> Option<(PageRange, Mode)> {
+        let (start, (end, mode)) = self.runs.range(..=range.start()).next_back()?;
+        let part = PageRange::between(*start, *end).intersection(range);
+        (!part.is_empty()).then_some((part, *mode))
+    }
+
     #[cfg(test)]
     fn at(&self, page: PageNumber) -> Option<Mode> {
         let (_, (end, mode)) = self.runs.range(..=page).next_back()?;
@@ -172,6 +179,10 @@ mod tests {
                 assert_eq!(modes.at(PageNumber::new(100 + at as u64)), Some(*expected));
             }
             let runs = modes.inside(range(100, 164));
+            for (at, _) in table.iter().enumerate() {
+                let rest = range(100 + at as u64, 164);
+                assert_eq!(modes.first(rest), modes.inside(rest).first().copied());
+            }
             let pages: PageCount = runs.iter().map(|(part, _)| part.count()).sum();
             assert_eq!(pages, PageCount::new(64));
             assert!(runs.windows(2).all(|two| two[0].1 != two[1].1), "joined");

@@ -1,7 +1,7 @@
 //! Copied pages move out: into slots of our file, which are then mapped in their place.
 //!
 //! For the moment of the copy nobody can write: a thread that does faults, is sent to the dispatch of exceptions, finds
-//! nothing wrong and tries again. A system call that writes there at that moment gets `EFAULT`.
+//! nothing wrong and tries again. System calls that write there: [`filled`](super::filled).
 
 #![allow(
     unsafe_code,
