@@ -121,6 +121,46 @@ fn what_leaves_a_view_leaves_the_page_cache_too() {
     }
 }
 
+/// What was changed before is to be written, whatever the view allows by now: it could not be dropped else.
+#[test]
+fn what_was_written_leaves_also_when_nobody_may_write_any_more() {
+    let file = large_file(64);
+    let system = file::file_system_of(&file).expect("statfs");
+    if system.kind == file::FileSystemKind::Ram || file::cache_state(&file, 0, 0).is_err() {
+        return println!(
+            "skipped, because the folder for files is in RAM, or nobody counts cached pages"
+        );
+    }
+    file.sync_all().expect("written");
+    let space = Space::builder()
+        .ram(ByteCount::mib(512))
+        .page_file_maximum(ByteCount::mib(256))
+        .build()
+        .expect("a space");
+    let section = Section::from_file(&space, &file)
+        .protection(Protection::READ_WRITE)
+        .build()
+        .unwrap();
+    let view = section.view().build().unwrap();
+    for page in 0..64 * 256 {
+        view.write_at(page * PAGE, &[expected(page) ^ 0xFF])
+            .unwrap();
+    }
+    view.protect(0, 64 * MIB, Protection::READ_ONLY).unwrap();
+    space.set_ram(ByteCount::mib(8)).unwrap();
+    wait_for_looks(1000, "what was written leaves the page cache", || {
+        let state = file::cache_state(&file, 0, 0).expect("counted");
+        state.cached_pages < 32 * 256
+    });
+    for page in 0..64 * 256 {
+        assert_eq!(
+            byte(&view, page * PAGE),
+            expected(page) ^ 0xFF,
+            "page {page}"
+        );
+    }
+}
+
 #[test]
 fn memory_larger_than_the_budget_keeps_what_was_written() {
     let space = small_space(8);

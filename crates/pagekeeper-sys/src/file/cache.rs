@@ -48,6 +48,21 @@ pub fn write_out(
             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
         }
     };
+    sync_range(file, offset, length_bytes, flags)
+}
+
+/// Whether pages of the file could not be written since this was asked last by the same open file, by whomever they were
+/// changed and to be written. Waits for nothing.
+///
+/// # Errors
+/// `EIO`, `ENOSPC`, `EDQUOT`: that is so. `ESPIPE` for no file.
+pub fn write_error(file: impl AsFd) -> Result<(), Errno> {
+    // Behind every file: no page is being written there, and the file's error is looked at all the same.
+    const BEHIND_ALL: u64 = 1 << 62;
+    sync_range(file, BEHIND_ALL, 4096, SYNC_FILE_RANGE_WAIT_BEFORE)
+}
+
+fn sync_range(file: impl AsFd, offset: u64, length_bytes: u64, flags: usize) -> Result<(), Errno> {
     let number = file.as_fd().as_raw_fd() as usize;
     retry(|| {
         // SAFETY: Touches no memory of the process.

@@ -16,7 +16,7 @@ mod facts;
 mod regular;
 mod space;
 
-pub use cache::{CacheState, WriteOut, cache_state, forget, prefetch, write_out};
+pub use cache::{CacheState, WriteOut, cache_state, forget, prefetch, write_error, write_out};
 pub use create::{
     Created, FileError, Origin, create, create_in_folder, create_in_memory, create_named,
 };

@@ -293,7 +293,9 @@ fn the_page_cache_can_be_written_counted_and_emptied() {
     let state = cache_state(&file, 0, 0).unwrap();
     assert_eq!(state.cached_pages, pages as u64 / 2);
     prefetch(&file, 0, 0).unwrap();
+    assert_eq!(write_error(&file), Ok(()));
     let (read, _write) = rustix::pipe::pipe().unwrap();
+    assert_eq!(write_error(&read), Err(Errno::SPIPE));
     assert_eq!(write_out(&read, 0, 0, WriteOut::Start), Err(Errno::SPIPE));
     assert_eq!(forget(&read, 0, 0), Err(Errno::SPIPE));
 }

@@ -40,6 +40,8 @@ const LONGEST_TRIM: Duration = Duration::from_millis(20);
 const PAUSE_TURNS: u32 = 20;
 /// For how long estimates do, at least.
 const RECOUNT: Duration = Duration::from_millis(100);
+/// For how long they do at most, however long counting took; and the longest trim.
+const BELIEVED: Duration = Duration::from_secs(1);
 /// How long a new budget is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -213,8 +215,8 @@ impl Counted {
     fn will_do(&self, is_much: bool) -> bool {
         let age = self.when.elapsed();
         match is_much {
-            true => age < self.took * 12,
-            false => age < (self.took * 20).max(RECOUNT),
+            true => age < (self.took * 12).min(BELIEVED),
+            false => age < (self.took * 20).clamp(RECOUNT, BELIEVED),
         }
     }
 }
@@ -276,7 +278,7 @@ impl Watcher {
         if there > levels.high {
             // Counting takes time in proportion to what is there: it is not to be most of the work.
             let counting = self.counted.map_or(Duration::ZERO, |counted| counted.took);
-            let time = LONGEST_TRIM.max(counting * 4);
+            let time = (counting * 4).clamp(LONGEST_TRIM, BELIEVED);
             let in_a_hurry = there > levels.limit;
             left = self.trim(core, there.saturating_sub(levels.low), time, in_a_hurry)?;
             if counts.copied > levels.copies && self.pause_copies == 0 {
@@ -310,8 +312,12 @@ impl Watcher {
                 return Ok(estimate);
             }
         }
+        let book = core.book();
+        // Who waits for the book does not count.
         let started = Instant::now();
-        let (counts, copied) = core.book().count()?;
+        let (counts, copied) = book.count()?;
+        let took = started.elapsed();
+        drop(book);
         self.copied = copied;
         // Not always the same ones first.
         let first = self
@@ -320,7 +326,7 @@ impl Watcher {
         self.copied.rotate_left(first);
         self.counted = Some(Counted {
             when: Instant::now(),
-            took: started.elapsed(),
+            took,
             counts,
             rss,
         });
@@ -359,7 +365,9 @@ impl Watcher {
         loop {
             let (units, next) = core.book().units_from(at)?;
             for unit in units {
-                let is_done = left >= wanted || (is_round && unit.first >= start);
+                let is_done = left >= wanted
+                    || (is_round && unit.first >= start)
+                    || core.balance.is_stopping();
                 if is_done || Instant::now() > deadline {
                     self.hand = unit.first;
                     return Ok(left);

@@ -1,8 +1,9 @@
 //! Every view of an engine, and the changes to one.
 
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagekeeper_model::Change;
 use pagekeeper_sys::Errno;
@@ -16,6 +17,7 @@ use super::modes::{Mode, Modes};
 use super::slots::{SlotRun, Slots};
 use super::source::Source;
 use crate::error::EngineError;
+use crate::inside::Inside;
 
 /// Pages that leave together at most: 2 MiB.
 const UNIT: u64 = 512;
@@ -34,6 +36,17 @@ pub(super) struct View {
     pub(super) moved: BTreeMap<PageNumber, u64>,
     /// Until which commit of others the view of a reserved section shows what they committed.
     pub(super) followed: Option<u64>,
+    /// Whether pages could ever be changed through it, so that they are in the file or on their way there.
+    pub(super) was_writable: bool,
+}
+
+/// Who has committed pages in a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The caller, now.
+    Us,
+    /// Others, or another view, before: it is only to be shown here.
+    Others,
 }
 
 /// The views of an engine, by first page, and the slots of their copied pages.
@@ -43,6 +56,37 @@ pub(super) struct Book {
     pub(super) slots: Slots,
     /// Pages of RAM for all views.
     pub(super) ram: u64,
+}
+
+/// The book, and that the thread which has it is inside: [`filled`](super::filled) must not ask for it again.
+pub(super) struct HeldBook<'core> {
+    // Given back first.
+    book: MutexGuard<'core, Book>,
+    _inside: Inside,
+}
+
+impl<'core> HeldBook<'core> {
+    pub(super) fn new(book: &'core Mutex<Book>) -> Self {
+        let inside = Inside::enter();
+        Self {
+            book: book.lock().unwrap_or_else(PoisonError::into_inner),
+            _inside: inside,
+        }
+    }
+}
+
+impl Deref for HeldBook<'_> {
+    type Target = Book;
+
+    fn deref(&self) -> &Book {
+        &self.book
+    }
+}
+
+impl DerefMut for HeldBook<'_> {
+    fn deref_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
 }
 
 impl Book {
@@ -94,6 +138,7 @@ impl Book {
             promised,
             moved: BTreeMap::new(),
             followed: None,
+            was_writable: mode.writes_to_file(),
         };
         self.views.insert(range.start(), view);
         Ok(())
@@ -139,9 +184,9 @@ impl Book {
     }
 
     /// Carries out a change of state of pages of one view; what was done is undone when it fails.
-    pub(super) fn change(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+    pub(super) fn change(&mut self, changes: &[Change], by: By) -> Result<(), EngineError> {
         for (done, change) in changes.iter().enumerate() {
-            if let Err(error) = self.change_one(change) {
+            if let Err(error) = self.change_one(change, by) {
                 for done in changes[..=done].iter().rev() {
                     let back = Change {
                         before: done.after,
@@ -149,7 +194,7 @@ impl Book {
                         ..*done
                     };
                     // Towards what was there already; a refusal leaves a page less accessible than it may be.
-                    let _ = self.change_one(&back);
+                    let _ = self.change_one(&back, By::Others);
                 }
                 // What was committed in the section stays so, and is to be followed.
                 if let Some(view) = self.at_mut(change.range.start()) {
@@ -161,23 +206,19 @@ impl Book {
         Ok(())
     }
 
-    fn change_one(&mut self, change: &Change) -> Result<(), EngineError> {
+    fn change_one(&mut self, change: &Change, by: By) -> Result<(), EngineError> {
         let Some(view) = self.views.range_mut(..=change.range.start()).next_back() else {
             return Ok(());
         };
         let view = view.1;
-        if !change.before.is_committed() && change.after.is_committed() {
+        if by == By::Us && !change.before.is_committed() && change.after.is_committed() {
             let pages = view.pages_of_source(change.range);
-            let before = view.commits();
-            view.source.commit(pages).map_err(no_room)?;
-            // What this view commits it shows. Others that committed meanwhile counted as well.
-            let after = view.commits();
-            if view.followed == before && after == before.map(|before| before + 1) {
-                view.followed = after;
-            }
+            let before = view.source.commit(pages).map_err(no_room)?;
+            view.note_own_commit(before);
         }
         for (run, mode) in view.modes.inside(change.range) {
             let next = mode.under(change.after.protection());
+            view.was_writable |= next.writes_to_file();
             if next.is_private && !mode.is_private {
                 let promise = run
                     .count()
@@ -306,6 +347,13 @@ impl View {
         Some(commits.load(Ordering::Acquire))
     }
 
+    /// It has committed pages, which it shows, after so many commits by anybody: nothing to follow, if it had followed all those.
+    fn note_own_commit(&mut self, before: Option<u64>) {
+        if before.is_some() && self.followed == before {
+            self.followed = before.map(|before| before + 1);
+        }
+    }
+
     /// The first such run. Looks no further than twice as far as that ends: a walk through all regions is not to look at all
     /// pages for each.
     pub(super) fn first_copied(&self, range: PageRange) -> Option<PageRange> {
@@ -358,6 +406,7 @@ mod tests {
             promised: PageCount::ZERO,
             moved: BTreeMap::new(),
             followed: None,
+            was_writable: false,
         }
     }
 
@@ -377,6 +426,22 @@ mod tests {
         assert_eq!(around(&other, 1000), range(1000, 1496));
         assert_eq!(around(&other, 1495), range(1000, 1496));
         assert_eq!(around(&other, 1496), range(1496, 1600));
+    }
+
+    #[test]
+    fn a_commit_of_ones_own_is_followed_only_if_all_before_were() {
+        let mut view = view(1000, 1100, 0);
+        for (followed, before, then) in [
+            (Some(5), Some(5), Some(6)),
+            // Somebody else has committed after we followed, the same page perhaps.
+            (Some(5), Some(6), Some(5)),
+            (None, Some(0), None),
+            (None, None, None),
+        ] {
+            view.followed = followed;
+            view.note_own_commit(before);
+            assert_eq!(view.followed, then, "{followed:?} {before:?}");
+        }
     }
 
     #[test]

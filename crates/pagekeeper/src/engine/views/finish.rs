@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ const SLOW_DROPS_PASSED: u32 = 64;
 pub(super) enum FilePart {
     /// They may have been changed through the view: to be written, and dropped.
     Written,
-    /// To be dropped. What others changed stays until it is written.
+    /// To be dropped, and written first only where others changed them.
     Clean,
     /// Nothing: the page cache would not let go of them.
     Held,
@@ -67,17 +68,14 @@ impl Finisher {
     pub(super) fn take_over(&self, mut outgoing: Outgoing, in_a_hurry: bool) {
         if outgoing.file == FilePart::Clean && !in_a_hurry && !self.is_dropping_slow() {
             let started = Instant::now();
-            if outgoing.source.failure().is_none() {
-                forget(
-                    &outgoing.source,
-                    outgoing.offset,
-                    outgoing.range.bytes().get(),
-                );
-            }
+            let length = outgoing.range.bytes().get();
+            outgoing.file = match forget_clean(&outgoing.source, outgoing.offset, length) {
+                true => FilePart::Held,
+                false => FilePart::Written,
+            };
             if started.elapsed() > SLOW_DROP {
                 self.slow_drops.store(SLOW_DROPS_PASSED, Ordering::Relaxed);
             }
-            outgoing.file = FilePart::Held;
         }
         if outgoing.file != FilePart::Held || outgoing.slots.is_some() {
             self.push(outgoing);
@@ -170,7 +168,10 @@ impl Outgoing {
         let length = self.range.bytes().get();
         let mut result = match self.file {
             FilePart::Written => wait_for(&self.source, self.offset, length),
-            _ => self.source.failure().map_or(Ok(()), Err),
+            FilePart::Clean if !is_clean(&self.source, self.offset, length) => {
+                wait_for(&self.source, self.offset, length)
+            }
+            FilePart::Clean | FilePart::Held => self.source.failure().map_or(Ok(()), Err),
         };
         if result.is_ok() && self.file != FilePart::Held {
             for run in absent(self.range) {
@@ -204,6 +205,39 @@ fn wait_for(source: &Backing, offset: u64, length: u64) -> Result<(), Errno> {
         source.fail(errno);
     }
     source.failure().map_or(Ok(()), Err)
+}
+
+/// Whether the page cache holds nothing of a part of a file that is still to be written, and all that was written before went well.
+fn is_clean_here(source: &Backing, file: BorrowedFd<'_>, offset: u64, length: u64) -> bool {
+    if let Err(errno) = file::write_error(file) {
+        source.fail(errno);
+    }
+    match file::cache_state(file, offset, length) {
+        Ok(state) => state.dirty_pages == 0 && state.writeback_pages == 0,
+        // Somebody else's file that is only read here. What is dirty is not dropped, and an error was looked for.
+        Err(Errno::PERM) => true,
+        // A kernel that does not say (before 6.5) is asked to write, which is quick where there is nothing.
+        Err(_) => false,
+    }
+}
+
+fn is_clean(source: &Arc<Backing>, offset: u64, length: u64) -> bool {
+    let own = Arc::clone(source);
+    let clean = source.with(move |file| is_clean_here(&own, file, offset, length));
+    clean.unwrap_or(false)
+}
+
+/// Drops a part of a file that is clean. Where it is not, `false`: then it is to be written.
+fn forget_clean(source: &Arc<Backing>, offset: u64, length: u64) -> bool {
+    let own = Arc::clone(source);
+    let forgotten = source.with(move |file| {
+        let is_clean = is_clean_here(&own, file, offset, length);
+        if is_clean && own.failure().is_none() {
+            let _ = file::forget(file, offset, length);
+        }
+        is_clean
+    });
+    forgotten.unwrap_or(false)
 }
 
 fn forget(source: &Backing, offset: u64, length: u64) {

@@ -21,7 +21,7 @@ use pagekeeper_sys::map::{self, Access, Mapping};
 use pagekeeper_units::{PAGE_SIZE, PageCount, PageNumber, PageRange};
 
 /// What the file begins with.
-const MAGIC: u64 = u64::from_le_bytes(*b"PKsect\x00\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"PKsect\x00\x02");
 /// Bytes of the fixed part; the name follows.
 const FIXED: usize = 40;
 /// Where the counter of commits lies.
@@ -113,8 +113,9 @@ impl Header {
     pub(crate) fn create(file: BorrowedFd<'_>, facts: MemoryFacts) -> Result<Self, Errno> {
         let data = facts.data_offset();
         file::truncate(file, data + facts.size)?;
+        // All bits at once: where room is made by writing, nobody may have them mapped.
         let promised = if facts.is_reserved {
-            PAGE_SIZE as u64
+            data
         } else {
             data + facts.size
         };
@@ -212,32 +213,28 @@ impl Header {
         runs
     }
 
-    /// Commits pages for everybody: room first, then the bits.
-    pub(super) fn commit(&self, pages: PageRange, file: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// Commits pages for everybody: room first, then the bits. Says how often somebody had committed before; nothing where
+    /// all pages are committed from the start.
+    pub(super) fn commit(
+        &self,
+        pages: PageRange,
+        file: BorrowedFd<'_>,
+    ) -> Result<Option<u64>, Errno> {
         if !self.facts.is_reserved {
-            return Ok(());
+            return Ok(None);
         }
-        let first_word = pages.start().get() / 64;
-        let last_word = pages.end().get().div_ceil(64);
-        allocate(
-            file,
-            PAGE_SIZE as u64 + first_word * 8,
-            (last_word - first_word) * 8,
-        )?;
         let offset = self.data_offset() + pages.start().get() * PAGE_SIZE as u64;
         allocate(file, offset, pages.bytes().get())?;
-        let mut is_new = false;
         for page in pages.pages() {
             let (word, bit) = (page.get() / 64, 1 << (page.get() % 64));
             if let Some(word) = self.words().get(word as usize) {
-                is_new |= word.fetch_or(bit, Ordering::AcqRel) & bit == 0;
+                word.fetch_or(bit, Ordering::AcqRel);
             }
         }
-        // After the bits: whoever sees the new count sees them.
-        if let Some(commits) = self.commits().filter(|_| is_new) {
-            commits.fetch_add(1, Ordering::AcqRel);
-        }
-        Ok(())
+        // After the bits: whoever sees the new count sees them. Also where all of them were set: who set them may not have
+        // come to counting yet, and this commit is over now.
+        let commits = self.commits();
+        Ok(commits.map(|commits| commits.fetch_add(1, Ordering::AcqRel)))
     }
 }
 
@@ -304,14 +301,15 @@ mod tests {
         }
         let count = || one.commits().unwrap().load(Ordering::Acquire);
         assert_eq!(count(), 2);
-        other.commit(range(61, 64), file.as_fd()).unwrap();
-        assert_eq!(count(), 2, "nothing new");
-        other.commit(range(61, 71), file.as_fd()).unwrap();
-        assert_eq!(count(), 3);
+        assert_eq!(other.commit(range(61, 64), file.as_fd()), Ok(Some(2)));
+        assert_eq!(count(), 3, "counted by whoever returns");
+        assert_eq!(other.commit(range(61, 71), file.as_fd()), Ok(Some(3)));
+        assert_eq!(count(), 4);
         let reopened = Header::open(file.as_fd()).unwrap().unwrap();
         assert_eq!(reopened.facts(), &facts(true));
         let whole =
             Header::create(file::create_in_memory("all").unwrap().as_fd(), facts(false)).unwrap();
         assert_eq!(whole.committed(range(3, 200)), [range(3, 200)]);
+        assert_eq!(whole.commit(range(3, 200), file.as_fd()), Ok(None));
     }
 }

@@ -30,10 +30,9 @@ mod slots;
 mod source;
 mod trim;
 
-use core::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pagekeeper_model::{Change as ModelChange, PageState, Protection};
 use pagekeeper_sys::descriptor::apart::{self, ApartDescriptor};
@@ -43,7 +42,7 @@ use pagekeeper_sys::{Errno, perf};
 use pagekeeper_units::{ByteCount, PageCount, PageNumber, PageRange};
 
 use self::balance::Balance;
-use self::book::Book;
+use self::book::{Book, By, HeldBook};
 use self::finish::Finisher;
 use self::kernel::named;
 use self::modes::Mode;
@@ -51,7 +50,6 @@ use self::slots::Slots;
 use super::thread::Threads;
 use super::{Change, Engine, EngineBudget, EngineKind, Residence};
 use crate::error::EngineError;
-use crate::inside::Inside;
 use crate::statistics::{EngineStatistics, Exactness};
 
 pub(crate) use memory::{Header, LONGEST_NAME, MemoryFacts};
@@ -66,34 +64,9 @@ struct Core {
     threads: Threads,
 }
 
-/// The book, and that the thread which has it is inside: [`filled`] must not ask for it again.
-struct HeldBook<'core> {
-    // Given back first.
-    book: MutexGuard<'core, Book>,
-    _inside: Inside,
-}
-
-impl Deref for HeldBook<'_> {
-    type Target = Book;
-
-    fn deref(&self) -> &Book {
-        &self.book
-    }
-}
-
-impl DerefMut for HeldBook<'_> {
-    fn deref_mut(&mut self) -> &mut Book {
-        &mut self.book
-    }
-}
-
 impl Core {
     fn book(&self) -> HeldBook<'_> {
-        let inside = Inside::enter();
-        HeldBook {
-            book: self.book.lock().unwrap_or_else(PoisonError::into_inner),
-            _inside: inside,
-        }
+        HeldBook::new(&self.book)
     }
 }
 
@@ -255,7 +228,7 @@ impl ViewEngine {
 
     /// Records that pages were committed by others: they get their access here.
     pub(crate) fn follow(&self, changes: &[ModelChange]) -> Result<(), EngineError> {
-        self.core.book().change(changes)
+        self.core.book().change(changes, By::Others)
     }
 
     /// What was committed through a view is charged with its section.
@@ -357,7 +330,7 @@ impl Engine for ViewEngine {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
-        self.core.book().change(changes)
+        self.core.book().change(changes, By::Us)
     }
 
     fn decommit(&self, _changes: &[Change]) {
@@ -365,7 +338,7 @@ impl Engine for ViewEngine {
     }
 
     fn protect(&self, changes: &[Change]) -> Result<(), EngineError> {
-        self.core.book().change(changes)
+        self.core.book().change(changes, By::Us)
     }
 
     fn release(&self, allocation: PageRange, _committed: &[Change]) {
@@ -373,11 +346,12 @@ impl Engine for ViewEngine {
     }
 
     fn disarm_guard(&self, page: PageNumber, remaining: Protection) -> Result<(), EngineError> {
-        self.core.book().change(&[Change {
+        let change = Change {
             range: PageRange::new(page, PageCount::ONE),
             before: PageState::Committed(remaining.with_guard()),
             after: PageState::Committed(remaining),
-        }])
+        };
+        self.core.book().change(&[change], By::Us)
     }
 
     fn lock(&self, range: PageRange) -> Result<(), EngineError> {

@@ -154,12 +154,12 @@ impl Source {
     }
 
     /// Commits pages of a reserved section, counted from its first, for all its views: room on the disk first, then the
-    /// bits.
-    pub(super) fn commit(self: &Arc<Self>, pages: PageRange) -> Result<(), Errno> {
+    /// bits. Says how often somebody had committed before, where that is counted.
+    pub(super) fn commit(self: &Arc<Self>, pages: PageRange) -> Result<Option<u64>, Errno> {
         let own = Arc::clone(self);
         self.with(move |file| match &own.header {
             Some(header) => header.commit(pages, file),
-            None => Ok(()),
+            None => Ok(None),
         })?
     }
 }

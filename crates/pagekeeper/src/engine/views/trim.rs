@@ -148,23 +148,19 @@ impl Book {
             return (step, None);
         };
         for (run, mode) in view.modes.inside(unit) {
-            // Looking again is half the work: what was seen is believed where it was one run.
-            let seen = match what {
-                What::OfFile(pages) if run == unit => Some(pages),
-                _ => None,
-            };
-            step.left += match mode {
+            step.left += match (mode, what) {
                 _ if mode.is_locked => 0,
-                _ if mode.is_private => take_private(run, mode, seen),
-                _ => take_shared(run, seen),
+                _ if mode.is_private => take_private(run, mode),
+                // Looking again is half the work: what was seen is believed where it was one run.
+                (_, What::OfFile(pages)) if run == unit => take_shared(run, pages),
+                _ => take_shared(run, pages_of_file(run)),
             };
         }
         if step.left == 0 {
             return (step, None);
         }
         let slots_file = self.slots.file().ok().filter(|_| !slots.is_empty());
-        let modes = view.modes.inside(unit);
-        let file = if modes.iter().any(|(_, mode)| mode.writes_to_file()) {
+        let file = if view.was_writable {
             FilePart::Written
         } else if self.is_shown_elsewhere(view, unit) {
             FilePart::Held
@@ -233,9 +229,8 @@ impl Book {
     }
 }
 
-/// Takes shared pages out of the page table; they stay in the page cache. Says how many were there.
-fn take_shared(run: PageRange, seen: Option<u64>) -> u64 {
-    let there = seen.unwrap_or_else(|| pages_of_file(run));
+/// Takes shared pages, of which so many are there, out of the page table; they stay in the page cache. Says how many left.
+fn take_shared(run: PageRange, there: u64) -> u64 {
     if there == 0 {
         return 0;
     }
@@ -247,9 +242,10 @@ fn take_shared(run: PageRange, seen: Option<u64>) -> u64 {
 }
 
 /// Takes what was not copied out of a private mapping, with writers kept off. They fault, find nothing wrong, and try again.
-/// Says how many pages left. Copies that moved out are shared mappings of their slots, and go along.
-fn take_private(run: PageRange, mode: Mode, seen: Option<u64>) -> u64 {
-    if seen.unwrap_or_else(|| pages_of_file(run)) == 0 {
+/// Says how many pages left. Copies that moved out are shared mappings of their slots, and go along. Where there are only
+/// copies nobody is kept off: what cannot move would be asked for over and over.
+fn take_private(run: PageRange, mode: Mode) -> u64 {
+    if pages_of_file(run) == 0 {
         return 0;
     }
     let access = mode.access();
